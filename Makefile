@@ -1,0 +1,47 @@
+# Each target is a command you could type; `make` alone lists them.
+T ?= 30s
+export BARGE_TOOLS := $(CURDIR)/.tools
+LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+
+.PHONY: help demo build test tools check fmt lint fuzz vuln tidy
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: build ## one agent on a local directory, with generated logs, a table and the console
+	bin/barge demo
+
+build: ## bin/barge
+	go build -o bin/barge ./cmd/barge
+
+test: ## everything: set-up, vet, unit tests, then the tests against real clients and readers
+	@scripts/phase.sh setup scripts/setup-test-tools.sh
+	@scripts/phase.sh vet go vet -tags synctests,realworld ./...
+	@scripts/phase.sh unit go test -tags synctests ./...
+	@scripts/phase.sh realworld go test -count=1 -tags realworld ./test/...
+
+tools: ## only the set-up of make test, in .tools
+	scripts/setup-test-tools.sh
+
+check: ## before a commit: formatting, vet, lint, short tests under the race detector
+	$(LINT) fmt --diff
+	go vet -tags synctests,realworld ./...
+	$(LINT) run ./...
+	go test -race -short -tags synctests ./...
+
+fmt: ## format all Go code
+	$(LINT) fmt
+
+lint: ## lint alone
+	$(LINT) run ./...
+
+fuzz: ## every fuzz target for T each: make fuzz T=30s
+	scripts/fuzz.sh $(T)
+
+vuln: ## known vulnerabilities; fetches its database
+	go tool -modfile=tools/go.mod govulncheck ./...
+
+tidy: ## go.mod and go.sum of the product and of the tools
+	go mod tidy
+	cd tools && go mod tidy
+	cd tools/lint && go mod tidy
+	cd tools/versitygw && go mod tidy
