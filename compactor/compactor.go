@@ -1,0 +1,176 @@
+// Package compactor turns WAL objects into Parquet files and Delta versions, and deletes what nobody refers to any more.
+//
+// Plan decides (pure); Run claims a job in the metadata log, reads each WAL object of its span once, writes one Parquet file
+// a topic, and commits them with one Replace entry, the moment of truth. The committer then folds pending adds into the
+// topic's Delta log and records that with a Projected entry. Objects that lost their last run are deleted after a grace.
+//
+// A failed job leaves the log as it was: its claim is given up and the work planned again. A Delta fault delays the table and
+// nothing else.
+package compactor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
+)
+
+// View is what the compactor reads of the metadata.
+type View interface {
+	Pending() []metadata.PendingTopic
+	PendingTables() []metadata.PendingTable
+	Released() []metadata.ReleasedObject
+	Tombstones() []metadata.Topic
+}
+
+// Doer makes a command durable and applied; *metadata.Sequencer is one.
+type Doer interface {
+	Do(ctx context.Context, cmd metadata.Command) (metadata.Result, error)
+}
+
+// Config holds the compactor's settings.
+type Config struct {
+	Session      metadata.SessionID
+	Cluster      string        // cluster id, part of the tables' application ids
+	Tick         time.Duration // how often the plan is made from memory; nothing is requested when nothing is due
+	ReleaseGrace time.Duration // between release and deletion of an object
+	Limits       Limits
+	CommitBudget int   // table commits per second in the whole cluster
+	Decompressed int64 // cap on one batch, bytes
+	Fence        bool  // keep foreign writers off by a private writer feature
+}
+
+// DefaultConfig returns the design's settings; Session and Cluster are the caller's to fill in.
+func DefaultConfig() Config {
+	return Config{
+		Tick:         500 * time.Millisecond,
+		ReleaseGrace: 10 * time.Minute,
+		Limits:       DefaultLimits(),
+		CommitBudget: 20,
+		Decompressed: record.DefaultLimits().Decompressed,
+		Fence:        true,
+	}
+}
+
+// Stats counts what the compactor did since it was made.
+type Stats struct {
+	Jobs, FailedJobs, Files, Rows, TableCommits, FailedTableCommits, ObjectsDeleted, Rounds int64
+}
+
+// Compactor runs one agent's background jobs. Make it with New, run it with Run; Stats is safe for concurrent use.
+type Compactor struct {
+	cfg    Config
+	view   View
+	log    Doer
+	store  objectstore.Store
+	now    func() time.Time
+	random func() string // a fresh name for an object or a Delta transaction, never repeated
+	logger *slog.Logger
+
+	tables tableCache // touched by Run's goroutine alone
+	tokens tokenBucket
+
+	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, rounds atomic.Int64
+}
+
+// New makes a compactor; nothing starts.
+func New(cfg Config, view View, log Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
+	return &Compactor{
+		cfg: cfg, view: view, log: log, store: store, now: now, random: random, logger: logger,
+		tables: newTableCache(tableCacheSize),
+		tokens: tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},
+	}
+}
+
+// Stats returns the counters.
+func (c *Compactor) Stats() Stats {
+	return Stats{
+		Jobs: c.jobs.Load(), FailedJobs: c.failedJobs.Load(), Files: c.files.Load(), Rows: c.rows.Load(),
+		TableCommits: c.tableCommits.Load(), FailedTableCommits: c.failedTableCommits.Load(),
+		ObjectsDeleted: c.objectsDeleted.Load(), Rounds: c.rounds.Load(),
+	}
+}
+
+// Run works until ctx ends and returns nil then, or ErrFenced when another agent owns the log.
+func (c *Compactor) Run(ctx context.Context) error {
+	backoff := c.cfg.Tick
+	for {
+		err := c.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, metadata.ErrFenced):
+			return err
+		case err != nil:
+			c.logger.Warn("background work failed; it is tried again", "err", err, "after", backoff)
+			backoff = min(2*backoff, 30*time.Second)
+		default:
+			backoff = c.cfg.Tick
+		}
+		timer := time.NewTimer(backoff)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// round does everything that is due once. A fault in one kind of work does not keep the others from their turn.
+func (c *Compactor) round(ctx context.Context) error {
+	defer c.rounds.Add(1)
+	var errs []error
+	now := c.now()
+	c.tokens.refill(now)
+	for _, job := range Plan(c.view.Pending(), now.UnixMilli(), int(c.tokens.have), c.cfg.Limits) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		errs = append(errs, c.attempt(ctx, job))
+	}
+	errs = append(errs, c.project(ctx), c.deleteReleased(ctx), c.dropTables(ctx))
+	return errors.Join(errs...)
+}
+
+// attempt runs a job. When one of several topics cannot be compacted (a damaged object, say), the others get their turn alone,
+// at the price of reading shared objects again.
+func (c *Compactor) attempt(ctx context.Context, job Job) error {
+	err := c.runJob(ctx, job)
+	if err == nil {
+		c.tokens.take(len(job.Topics))
+		c.jobs.Add(1)
+		return nil
+	}
+	c.failedJobs.Add(1)
+	if len(job.Topics) == 1 || ctx.Err() != nil || errors.Is(err, metadata.ErrFenced) || errors.Is(err, metadata.ErrUnavailable) {
+		return err
+	}
+	errs := []error{err}
+	for _, t := range job.Topics {
+		errs = append(errs, c.attempt(ctx, onlyTopic(job, t)))
+	}
+	return errors.Join(errs...)
+}
+
+// tokenBucket meters table commits by the injected clock.
+type tokenBucket struct {
+	perSecond, burst, have float64
+	last                   time.Time
+}
+
+func (b *tokenBucket) refill(now time.Time) {
+	if b.last.IsZero() {
+		b.have = b.burst
+	} else if d := now.Sub(b.last); d > 0 {
+		b.have = min(b.burst, b.have+d.Seconds()*b.perSecond)
+	}
+	b.last = now
+}
+
+func (b *tokenBucket) take(n int) { b.have = max(0, b.have-float64(n)) }

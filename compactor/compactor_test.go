@@ -1,0 +1,301 @@
+package compactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
+	"github.com/bargedata/barge/tableflow/delta"
+)
+
+// lab is a log, a view and a store that a test steps by hand, round by round.
+type lab struct {
+	t     *testing.T
+	view  *metadata.View
+	seq   uint64
+	clock time.Time
+	store *objectstore.Memory
+	names int
+	// refuse, when set, answers a command instead of the log.
+	refuse func(metadata.Command) error
+	count  uint64
+	sess   metadata.SessionID
+}
+
+func newLab(t *testing.T) *lab {
+	l := &lab{t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000)}
+	l.store = objectstore.NewMemory(func() time.Time { return l.clock })
+	l.sess = l.must(metadata.OpenSession{}).(metadata.OpenSessionResult).Session
+	return l
+}
+
+func (l *lab) Do(_ context.Context, cmd metadata.Command) (metadata.Result, error) {
+	if l.refuse != nil {
+		if err := l.refuse(cmd); err != nil {
+			return nil, err
+		}
+	}
+	return l.must(cmd), nil
+}
+
+func (l *lab) must(cmd metadata.Command) metadata.Result {
+	res := l.view.Apply(metadata.Entry{Seq: l.seq, Term: 1, Time: l.clock.UnixMilli(), Commands: []metadata.Command{cmd}})
+	l.seq++
+	return res[0]
+}
+
+func (l *lab) compactor() *Compactor {
+	cfg := DefaultConfig()
+	cfg.Session, cfg.Cluster = l.sess, "lab"
+	return New(cfg, l.view, l, l.store, func() time.Time { return l.clock }, func() string {
+		l.names++
+		return fmt.Sprintf("name%04d", l.names)
+	}, slog.New(slog.DiscardHandler))
+}
+
+func (l *lab) createTopic(name string, configs map[string]string) metadata.Topic {
+	res := l.must(metadata.CreateTopic{ID: topic(name, nil).ID, Name: name, Partitions: 2, Configs: configs}).(metadata.CreateTopicResult)
+	if res.Err != nil {
+		l.t.Fatal(res.Err)
+	}
+	return res.Topic
+}
+
+// produce writes one WAL object with a batch of n records for each of the topics' partition 0 and returns its key.
+func (l *lab) produce(n int, topics ...metadata.Topic) string {
+	l.t.Helper()
+	l.count++
+	w := record.NewObjectWriter(record.ObjectHeader{Session: uint64(l.sess), Counter: l.count}, 0)
+	commit := metadata.CommitObject{Session: l.sess, Counter: l.count, Settled: l.count, Key: record.ObjectKey(uint64(l.sess), l.count, "r")}
+	for _, t := range topics {
+		b := record.NewBuilder(record.None)
+		for i := range n {
+			b.Append(&record.Record{Offset: record.Offset(i), Timestamp: l.clock.UnixMilli(), Value: fmt.Appendf(nil, "%s-%d-%d", t.Name, l.count, i)})
+		}
+		raw, err := b.Build(nil)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		batch, err := record.Parse(raw)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		p := record.Partition{Topic: t.ID}
+		if err := w.Add(p, batch); err != nil {
+			l.t.Fatal(err)
+		}
+		commit.Runs = append(commit.Runs, metadata.CommitRun{Partition: p, Batches: []metadata.CommitBatch{{
+			Len: batch.Len(), Records: batch.OffsetCount(), MaxTimestamp: batch.MaxTimestamp(), ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1,
+		}}})
+	}
+	body, runs, err := w.Finish()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for i := range runs {
+		commit.Runs[i].Pos = runs[i].Pos
+	}
+	commit.Size = record.Len(len(body))
+	if err := l.store.Put(l.t.Context(), commit.Key, body); err != nil {
+		l.t.Fatal(err)
+	}
+	if res := l.must(commit).(metadata.CommitObjectResult); res.Err != nil {
+		l.t.Fatal(res.Err)
+	}
+	return commit.Key
+}
+
+// values reads partition 0 of a topic from its Parquet files, in offset order.
+func (l *lab) values(t metadata.Topic) (values []string) {
+	l.t.Helper()
+	next := record.Offset(0)
+	for _, f := range l.view.Files(t.ID) {
+		file, err := tableflow.OpenFile(l.t.Context(), l.store, f.Key, int64(f.Size))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, part := range f.Parts {
+			err := file.Records(l.t.Context(), part.RowGroup, part.RowGroups, part.Base, func(r *record.Record) bool {
+				if r.Offset != next {
+					l.t.Errorf("offset %d follows %d", r.Offset, next-1)
+				}
+				next++
+				values = append(values, string(r.Value))
+				return true
+			})
+			if err != nil {
+				l.t.Fatal(err)
+			}
+		}
+	}
+	return values
+}
+
+func (l *lab) table(t metadata.Topic) *delta.Snapshot {
+	l.t.Helper()
+	snap, err := delta.NewLog(l.store, t.TableDir, time.Now).Load(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return snap
+}
+
+func (l *lab) exists(key string) bool {
+	_, err := l.store.Get(l.t.Context(), key, 1<<20)
+	return !errors.Is(err, objectstore.ErrNotFound)
+}
+
+func TestRoundMovesRunsIntoFilesAndTheTable(t *testing.T) {
+	l := newLab(t)
+	a, b := l.createTopic("a", nil), l.createTopic("b", map[string]string{"barge.table.enable": "false"})
+	first, second := l.produce(3, a, b), l.produce(2, a)
+	c := l.compactor()
+	if err := c.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if files := l.view.Files(a.ID); len(files) != 0 {
+		t.Fatalf("compacted before the interval passed: %v", files)
+	}
+	l.clock = l.clock.Add(time.Minute)
+	if err := c.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(l.values(a), " "); got != "a-1-0 a-1-1 a-1-2 a-2-0 a-2-1" {
+		t.Errorf("topic a holds %s", got)
+	}
+	if got := strings.Join(l.values(b), " "); got != "b-1-0 b-1-1 b-1-2" {
+		t.Errorf("topic b, which has no table, holds %s", got)
+	}
+	if l.exists(b.TableDir + "/_delta_log/00000000000000000000.json") {
+		t.Error("a topic without a table has a Delta log")
+	}
+	if snap := l.table(a); snap.Version != 0 || snap.Files() != 1 {
+		t.Errorf("table at version %d with %d files", snap.Version, snap.Files())
+	}
+	for _, key := range []string{first, second} {
+		if !l.exists(key) {
+			t.Errorf("%s was deleted before its grace", key)
+		}
+	}
+	l.clock = l.clock.Add(c.cfg.ReleaseGrace)
+	if err := c.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{first, second} {
+		if l.exists(key) {
+			t.Errorf("%s is still there after its grace", key)
+		}
+	}
+	if n := len(l.view.Released()); n != 0 {
+		t.Errorf("%d released objects are still remembered", n)
+	}
+}
+
+// Whatever command the log fails to answer, a later round ends with each record in the table once.
+func TestRoundIsRepeatedSafelyAfterAnyFailure(t *testing.T) {
+	for _, failing := range []metadata.Command{metadata.ClaimJob{}, metadata.Replace{}, metadata.Projected{}, metadata.ForgetObjects{}} {
+		t.Run(fmt.Sprintf("%T", failing), func(t *testing.T) {
+			for _, effect := range []bool{false, true} {
+				l := newLab(t)
+				a := l.createTopic("a", nil)
+				l.produce(3, a)
+				l.clock = l.clock.Add(time.Minute)
+				failed := false
+				l.refuse = func(cmd metadata.Command) error {
+					if fmt.Sprintf("%T", cmd) != fmt.Sprintf("%T", failing) || failed {
+						return nil
+					}
+					failed = true
+					if effect {
+						l.must(cmd)
+					}
+					return metadata.ErrUnavailable
+				}
+				for range 3 {
+					_ = l.compactor().round(t.Context())
+					l.clock = l.clock.Add(11 * time.Minute)
+					// The next one is a new agent's: it seals the session that is gone, whose claims end with it.
+					l.must(metadata.SealSession{Session: l.sess})
+					l.sess = l.must(metadata.OpenSession{}).(metadata.OpenSessionResult).Session
+				}
+				if !failed {
+					t.Fatal("the command was never given")
+				}
+				if got := strings.Join(l.values(a), " "); got != "a-1-0 a-1-1 a-1-2" {
+					t.Errorf("effect %v: topic holds %s", effect, got)
+				}
+				if snap := l.table(a); snap.Files() != 1 {
+					t.Errorf("effect %v: the table has %d files, want 1", effect, snap.Files())
+				}
+			}
+		})
+	}
+}
+
+func TestADamagedObjectStopsItsJobAndNothingElse(t *testing.T) {
+	l := newLab(t)
+	a, b := l.createTopic("a", nil), l.createTopic("b", nil)
+	bad := l.produce(3, a)
+	l.clock = l.clock.Add(time.Second)
+	l.produce(3, b)
+	body, err := l.store.Get(t.Context(), bad, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[100] ^= 1
+	if err := l.store.Put(t.Context(), bad, body); err != nil {
+		t.Fatal(err)
+	}
+	l.clock = l.clock.Add(time.Minute)
+	c := l.compactor()
+	if err := c.round(t.Context()); err == nil || !strings.Contains(err.Error(), bad) {
+		t.Fatalf("round over a damaged object: %v, want an error naming %s", err, bad)
+	}
+	if got := strings.Join(l.values(b), " "); got != "b-2-0 b-2-1 b-2-2" {
+		t.Errorf("the topic beside the damaged one holds %s", got)
+	}
+	if len(l.view.Files(a.ID)) != 0 || !l.exists(bad) {
+		t.Error("rows of a damaged object entered a file, or the object is gone")
+	}
+}
+
+func TestDeletedTopicsTableIsDropped(t *testing.T) {
+	l := newLab(t)
+	a := l.createTopic("a", nil)
+	kept := l.createTopic("kept", map[string]string{"barge.table.on.delete": "keep"})
+	l.produce(3, a, kept)
+	l.clock = l.clock.Add(time.Minute)
+	c := l.compactor()
+	if err := c.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.must(metadata.DeleteTopic{ID: a.ID})
+	l.must(metadata.DeleteTopic{ID: kept.ID})
+	if err := c.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := l.store.List(t.Context(), "tables/", "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range left {
+		if !strings.HasPrefix(o.Key, "tables/kept/") {
+			t.Errorf("%s is left of a deleted topic", o.Key)
+		}
+	}
+	if len(left) == 0 {
+		t.Error("the table to be kept is gone")
+	}
+	again := l.must(metadata.CreateTopic{ID: topic("b", nil).ID, Name: "kept", Partitions: 1}).(metadata.CreateTopicResult)
+	if again.Err != nil || again.Topic.TableDir != "tables/kept@"+again.Topic.ID.Hex() {
+		t.Errorf("a new topic of the kept name got %q (%v)", again.Topic.TableDir, again.Err)
+	}
+}
