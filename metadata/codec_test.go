@@ -1,0 +1,302 @@
+package metadata
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bargedata/barge/record"
+)
+
+var update = flag.Bool("update", false, "write the golden files of formats that have none yet")
+
+// everyCommand is one entry with each command, every field set.
+func everyCommand() Entry {
+	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	return Entry{Seq: 300, Term: 7, Time: 1_790_000_000_123, Commands: []Command{
+		OpenSession{Agent: AgentInfo{Address: "h:9092", HTTP: "h:8080", Zone: "a", Version: "v1", Roles: []string{"produce", "fetch"}}},
+		SealSession{Session: 4},
+		CommitObject{Session: 5, Counter: 1000, Settled: 998, Key: "wal/1/x", Size: 8 << 20, Runs: []CommitRun{
+			{Partition: record.Partition{Topic: id, Index: 1}, Pos: 64, Batches: []CommitBatch{
+				{Len: 16384, Records: 100, MaxTimestamp: 1_790_000_000_000, ProducerID: -1},
+				{Len: 500, Records: 3, MaxTimestamp: 1_790_000_000_010, ProducerID: 9, ProducerEpoch: 2, BaseSequence: 2147483647},
+			}},
+			{Partition: record.Partition{Topic: id, Index: 3}, Pos: 20000, Batches: []CommitBatch{{Len: 70, Records: 1, MaxTimestamp: -1, ProducerID: 9}}},
+			{Partition: record.Partition{Topic: record.TopicID{15: 9}, Index: 0}, Pos: 20070, Batches: []CommitBatch{{Len: 70, Records: 1, ProducerID: 0}}},
+		}},
+		AllocateProducerIDs{Count: 1000},
+		CreateTopic{ID: id, Name: "logs", Partitions: 4, Configs: map[string]string{"retention.ms": "-1", "cleanup.policy": "delete"}},
+		DeleteTopic{ID: id},
+		SetKeys{Space: "groups", Ops: []KeyOp{
+			{Key: "g1", Check: true, Expect: 12, Write: true, Value: []byte("state")}, {Key: "g2", Write: true, Value: []byte{}}, {Key: "g3", Write: true, Delete: true},
+		}},
+		ClaimJob{Session: 5, Topics: []record.TopicID{id}, Outputs: []string{"tables/logs/_data/a.parquet"}},
+		ReleaseJob{Job: 2},
+		Replace{Job: 3, Files: []NewFile{{Topic: id, Key: "tables/logs/_data/a.parquet", Size: 12345, Rows: 7, Add: []byte(`{"path":"a"}`), Parts: []FilePart{
+			{Partition: 1, Base: 5, End: 12, RowGroup: 0, RowGroups: 2, Rows: 7, MaxTimestamp: 1_790_000_000_010},
+		}}}},
+		Projected{Topic: id, Version: 17, UpTo: 299},
+		ForgetObjects{Keys: []string{"wal/1/x", "wal/1/y"}},
+		ForgetTopic{ID: id},
+	}}
+}
+
+// goldenState is a state with something in every section.
+func goldenState(t testing.TB) *State {
+	t.Helper()
+	s := testState(t, 3)
+	p0 := record.Partition{Topic: topicNumber(1)}
+	for i, c := range []Command{
+		CreateTopic{ID: topicNumber(2), Name: "gone", Partitions: 1, Configs: map[string]string{configTableOnDelete: onDeleteKeep}},
+		CommitObject{Session: 1, Key: "o0", Size: 500, Runs: []CommitRun{
+			{Partition: p0, Pos: 64, Batches: []CommitBatch{{Len: 50, Records: 5, MaxTimestamp: 77, ProducerID: 3, BaseSequence: 9}}},
+			{Partition: record.Partition{Topic: topicNumber(1), Index: 8}, Pos: 114, Batches: []CommitBatch{{Len: 50, Records: 5, ProducerID: -1}}},
+			{Partition: record.Partition{Topic: topicNumber(2)}, Pos: 164, Batches: []CommitBatch{{Len: 50, Records: 5, ProducerID: -1}}},
+		}},
+		ClaimJob{Session: 1, Topics: []record.TopicID{topicNumber(1), topicNumber(2)}, Outputs: []string{"f0", "f1"}},
+		Replace{Job: 1, Files: []NewFile{{Topic: topicNumber(1), Key: "f0", Size: 90, Rows: 5, Add: []byte("{}"), Parts: []FilePart{{End: 5, RowGroups: 1, Rows: 5}}}}},
+		CommitObject{Session: 1, Counter: 1, Key: "o1", Size: 500, Runs: []CommitRun{{Partition: p0, Pos: 64, Batches: []CommitBatch{
+			{Len: 50, Records: 2, MaxTimestamp: 78, ProducerID: 3, BaseSequence: 14},
+			{Len: 50, Records: 5, MaxTimestamp: 77, ProducerID: 3, BaseSequence: 9},
+			{Len: 50, Records: 2, MaxTimestamp: 70, ProducerID: 3, BaseSequence: 99},
+			{Len: 50, Records: 2, MaxTimestamp: 70, ProducerID: -1},
+		}}}},
+		DeleteTopic{ID: topicNumber(2)},
+		ForgetTopic{ID: topicNumber(2)},
+		CreateTopic{ID: topicNumber(3), Name: "gone", Partitions: 1},
+		DeleteTopic{ID: topicNumber(3)},
+		OpenSession{Agent: AgentInfo{Address: "b:1"}},
+		SealSession{Session: 2},
+		ClaimJob{Session: 1, Topics: []record.TopicID{topicNumber(1)}, Outputs: []string{"f2"}},
+		SetKeys{Space: "groups", Ops: []KeyOp{{Key: "a", Write: true, Value: []byte("1")}, {Key: "b", Write: true}}},
+	} {
+		if err := errOf(s.Apply(Entry{Seq: s.next, Term: 2, Time: int64(1000 * i), Commands: []Command{c}})[0]); err != nil {
+			t.Fatalf("%#v: %v", c, err)
+		}
+	}
+	return s
+}
+
+// The bytes of a format version never change: when this fails, write a new version beside the old.
+func TestGoldenBytes(t *testing.T) {
+	for name, encode := range map[string]func() []byte{
+		"entry-v1.hex":    func() []byte { return EncodeEntry(everyCommand()) },
+		"snapshot-v1.hex": func() []byte { return goldenState(t).Encode() },
+	} {
+		path := filepath.Join("testdata", "golden", name)
+		got := hex.Dump(encode())
+		want, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) && *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: the bytes changed:\n%s", path, got)
+		}
+	}
+	golden := unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex"))
+	s, err := DecodeState(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(s.Encode(), golden) {
+		t.Error("the golden snapshot does not encode to itself")
+	}
+}
+
+func unhex(t testing.TB, path string) (b []byte) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if len(line) < 60 {
+			continue
+		}
+		part, err := hex.DecodeString(strings.ReplaceAll(line[10:59], " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(b, part...)
+	}
+	return b
+}
+
+func TestEntryComesBackAsItWas(t *testing.T) {
+	want := everyCommand()
+	got, err := DecodeEntry(EncodeEntry(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	log := newRandomLog(5)
+	for range 300 {
+		e := log.entry()
+		got, err := DecodeEntry(EncodeEntry(e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, e) {
+			t.Fatalf("got  %+v\nwant %+v", got, e)
+		}
+	}
+}
+
+func TestCutEntriesAreCorrupt(t *testing.T) {
+	b := EncodeEntry(everyCommand())
+	for n := range b {
+		if _, err := DecodeEntry(b[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("%d of %d bytes: %v, want ErrCorrupt", n, len(b), err)
+		}
+	}
+	if _, err := DecodeEntry(append(b, 0)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a byte too many: %v", err)
+	}
+	b[0] = 2
+	if _, err := DecodeEntry(b); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("version of tomorrow: %v", err)
+	}
+}
+
+func TestDamagedSnapshotsAreCorrupt(t *testing.T) {
+	b := goldenState(t).Encode()
+	for i := range b {
+		damaged := bytes.Clone(b)
+		damaged[i] ^= 0x10
+		if _, err := DecodeState(damaged); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("byte %d changed: %v, want ErrCorrupt", i, err)
+		}
+	}
+	for n := range b {
+		if _, err := DecodeState(sealed(b[:n])); n < len(b)-4 && !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("%d of %d bytes: %v, want ErrCorrupt", n, len(b), err)
+		}
+	}
+}
+
+// sealed puts the right checksum behind the body of a snapshot.
+func sealed(body []byte) []byte {
+	return binary.LittleEndian.AppendUint32(bytes.Clone(body), crc32.Checksum(body, castagnoli()))
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(EncodeEntry(everyCommand()))
+	f.Add(EncodeEntry(Entry{}))
+	log := newRandomLog(1)
+	for range 20 {
+		f.Add(EncodeEntry(log.entry()))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := DecodeEntry(b)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := DecodeEntry(EncodeEntry(e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(e, again) {
+			t.Fatalf("got  %+v\nwant %+v", again, e)
+		}
+		// Whatever can be decoded can be applied, to an empty state and to one with something in it.
+		for _, s := range []*State{NewState(), goldenState(t)} {
+			if creates(e) {
+				continue // partitions cost more memory than bytes, which is bounded but slow here
+			}
+			e.Seq = s.next
+			s.Apply(e)
+			if faults := stateFaults(s); len(faults) > 0 {
+				t.Fatal(faults)
+			}
+			if _, err := DecodeState(s.Encode()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func creates(e Entry) bool {
+	for _, c := range e.Commands {
+		if c, ok := c.(CreateTopic); ok && c.Partitions > 100 {
+			return true
+		}
+	}
+	return false
+}
+
+func FuzzDecodeState(f *testing.F) {
+	seed := func(s *State) {
+		b := s.Encode()
+		f.Add(b[len(snapshotMagic) : len(b)-4])
+	}
+	seed(NewState())
+	seed(goldenState(f))
+	log := newRandomLog(2)
+	for range 200 {
+		log.entry()
+	}
+	seed(log.state)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s, err := DecodeState(sealed(append([]byte(snapshotMagic), body...)))
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		b := s.Encode()
+		again, err := DecodeState(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(again.Encode(), b) {
+			t.Fatal("decode and encode is not stable")
+		}
+		// What was accepted is safe to go on with.
+		log := newRandomLog(3)
+		log.state, log.next = again, again.next
+		for range 20 {
+			log.entry()
+		}
+	})
+}
+
+func Example() {
+	view := NewView()
+	topic := record.TopicID{15: 1}
+	view.Apply(Entry{Seq: 0, Time: 1000, Commands: []Command{
+		CreateTopic{ID: topic, Name: "logs", Partitions: 1},
+		OpenSession{Agent: AgentInfo{Address: "127.0.0.1:9092"}},
+	}})
+	p := record.Partition{Topic: topic, Index: 0}
+	results := view.Apply(Entry{Seq: 1, Time: 1010, Commands: []Command{CommitObject{
+		Session: 1, Counter: 1, Key: "wal/1/a", Size: 4096,
+		Runs: []CommitRun{{Partition: p, Pos: 64, Batches: []CommitBatch{{Len: 900, Records: 12, ProducerID: -1}}}},
+	}}})
+	fmt.Println("base offset", results[0].(CommitObjectResult).Batches[0][0].BaseOffset)
+	loc, _ := view.Locate(p, 5, 1<<20)
+	fmt.Println("offset 5 lies in", loc.Slices[0].Run.Key, "from byte", loc.Slices[0].Run.Pos)
+	// Output:
+	// base offset 0
+	// offset 5 lies in wal/1/a from byte 64
+}

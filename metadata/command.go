@@ -1,0 +1,256 @@
+package metadata
+
+import "github.com/bargedata/barge/record"
+
+// Entry is one slot of the log: the commands that one group commit carries, applied in order.
+type Entry struct {
+	Seq      uint64
+	Term     uint64
+	Time     int64 // milliseconds since the Unix epoch, monotone and clamped by the sequencer; the only time State knows
+	Commands []Command
+}
+
+// Command is one change of State. The concrete types are the structs of this file and no others.
+type Command interface{ command() }
+
+// Result is what Apply answers to one command: the ...Result struct that belongs to it. Its Err is nil or one of the
+// package's sentinels (wrapped or not).
+type Result interface{ result() }
+
+// SessionID numbers the life of one agent process on the log. Never reused; 0 is none.
+type SessionID uint64
+
+// AgentInfo is what an agent tells about itself when it opens a session.
+type AgentInfo struct {
+	Address string // advertised Kafka host:port
+	HTTP    string // host:port of the HTTP listener, "" if none
+	Zone    string
+	Version string
+	Roles   []string
+}
+
+// OpenSession begins a session.
+type OpenSession struct{ Agent AgentInfo }
+
+// OpenSessionResult carries the new session's id.
+type OpenSessionResult struct {
+	Err     error
+	Session SessionID
+}
+
+// SealSession ends a session: its later commits are refused. Sealing twice is no error.
+type SealSession struct{ Session SessionID }
+
+// SealSessionResult answers SealSession.
+type SealSessionResult struct{ Err error }
+
+// CommitObject gives the batches of one WAL object their offsets. Repeating it (same Session and Counter) returns the
+// first result until Settled passes Counter. Commits of one session arrive in counter order.
+type CommitObject struct {
+	Session SessionID
+	Counter uint64
+	Settled uint64 // every counter below has been answered and will not be asked for again
+	Key     string // of the object
+	Size    record.Len
+	Runs    []CommitRun // sorted by partition, each partition once
+}
+
+// CommitRun is the contiguous stretch of one partition's batches in the object.
+type CommitRun struct {
+	Partition record.Partition
+	Pos       record.Pos
+	Batches   []CommitBatch
+}
+
+// CommitBatch is what order needs to know of one record batch.
+type CommitBatch struct {
+	Len           record.Len
+	Records       int32 // offsets the batch takes: last offset delta + 1
+	MaxTimestamp  int64
+	ProducerID    int64 // -1: none
+	ProducerEpoch int16
+	BaseSequence  int32
+}
+
+// CommitObjectResult answers CommitObject: Batches[i][j] belongs to Runs[i].Batches[j]. Err is set when the whole object
+// was refused: ErrSessionSealed, ErrOutOfOrderCounter (also when MaxUnsettled results wait for Settled), ErrConflict (State
+// knows the key already), ErrInvalidCommand. Batches is kept for repeats: readers must not change it.
+type CommitObjectResult struct {
+	Err     error
+	Batches [][]BatchResult
+}
+
+// BatchResult is the fate of one batch. Err nil: it is committed at BaseOffset (a duplicate within the window answers the
+// first BaseOffset). Otherwise ErrUnknownTopic, ErrOutOfOrderSequence, ErrInvalidProducerEpoch, and BaseOffset is -1.
+type BatchResult struct {
+	Err            error
+	BaseOffset     record.Offset
+	LogStartOffset record.Offset
+	Duplicate      bool
+}
+
+// AllocateProducerIDs hands out Count consecutive producer ids.
+type AllocateProducerIDs struct{ Count int32 }
+
+// AllocateProducerIDsResult carries the first of the ids.
+type AllocateProducerIDsResult struct {
+	Err   error
+	First int64
+}
+
+// CreateTopic makes a topic. ID comes from the caller (random), so that Apply stays deterministic. Configs are validated
+// by ValidateConfigs before; Apply stores them as they are.
+type CreateTopic struct {
+	ID         record.TopicID
+	Name       string
+	Partitions int32
+	Configs    map[string]string // only those set explicitly
+}
+
+// CreateTopicResult carries the topic. Err: ErrTopicExists (Topic is then the one that exists), ErrInvalidTopic.
+type CreateTopicResult struct {
+	Err   error
+	Topic Topic
+}
+
+// DeleteTopic removes a topic incarnation: it is gone from reads at once, its objects are swept later.
+type DeleteTopic struct{ ID record.TopicID }
+
+// DeleteTopicResult answers DeleteTopic. Err: ErrUnknownTopic.
+type DeleteTopicResult struct{ Err error }
+
+// SetKeys is a multi-key compare-and-set in one opaque key space: all operations take effect or none.
+type SetKeys struct {
+	Space string
+	Ops   []KeyOp
+}
+
+// KeyOp is one key's part of SetKeys. The version of a key is the number of the SetKeys command that last wrote it: never
+// 0, higher with every write, and different for two commands of one entry, so that no write hides from a later Check.
+type KeyOp struct {
+	Key    string
+	Check  bool   // compare Expect first
+	Expect uint64 // 0: the key must not exist
+	Write  bool   // false: check only
+	Delete bool   // with Write: remove the key
+	Value  []byte
+}
+
+// SetKeysResult carries the version the written keys now have, 0 when nothing was written. Err: ErrConflict (ConflictKey
+// says where).
+type SetKeysResult struct {
+	Err         error
+	Version     uint64
+	ConflictKey string
+}
+
+// JobID numbers a claimed background job. Never reused.
+type JobID uint64
+
+// ClaimJob records that a session starts a job which will write objects under the named keys, so that a dead job's files
+// can be swept. A topic is in at most one live compaction claim.
+type ClaimJob struct {
+	Session SessionID
+	Topics  []record.TopicID
+	Outputs []string
+}
+
+// ClaimJobResult carries the job's id. Err: ErrTopicClaimed, ErrUnknownTopic, ErrSessionSealed, ErrConflict (State knows
+// one of the output keys already).
+type ClaimJobResult struct {
+	Err error
+	Job JobID
+}
+
+// ReleaseJob gives a claim up without effect. Its outputs become released objects, and so are swept like WAL objects.
+type ReleaseJob struct{ Job JobID }
+
+// ReleaseJobResult answers ReleaseJob. Releasing an unknown job is no error.
+type ReleaseJobResult struct{ Err error }
+
+// Replace is the moment of truth of a compaction: runs leave, files enter, table commits are pending. All or nothing.
+// Refused when the claim is stale or a part does not start at its partition's compacted end, or does not end at the end
+// of a run, or a file's topic is gone. WAL objects no run refers to any more become released, with the entry's time, and so
+// do outputs of the claim that no file names. The claim ends.
+type Replace struct {
+	Job   JobID
+	Files []NewFile
+}
+
+// NewFile is one Parquet file of one topic.
+type NewFile struct {
+	Topic record.TopicID
+	Key   string
+	Size  record.Len
+	Rows  int64
+	Parts []FilePart // sorted by partition, each partition once
+	Add   []byte     // Delta "add" action as JSON (at most 4 KiB), nil for a topic without a table
+}
+
+// FilePart is the stretch of one partition's log that a file holds: all offsets in [Base, End) that still exist.
+type FilePart struct {
+	Partition    int32
+	Base, End    record.Offset
+	RowGroup     int32 // first row group of the part
+	RowGroups    int32 // how many follow one another
+	Rows         int64
+	MaxTimestamp int64 // milliseconds
+}
+
+// ReplaceResult answers Replace. Err: ErrStaleClaim, ErrStaleInput, ErrUnknownTopic, ErrInvalidCommand (parts out of order,
+// a key that the claim does not name, an Add over MaxAddBytes).
+type ReplaceResult struct{ Err error }
+
+// Projected records that the Delta log of a topic holds Version, folded up to and including log entry UpTo: pending
+// adds of entries <= UpTo leave State.
+type Projected struct {
+	Topic   record.TopicID
+	Version int64
+	UpTo    uint64
+}
+
+// ProjectedResult answers Projected. Err: ErrUnknownTopic, ErrStaleInput (a version went backwards).
+type ProjectedResult struct{ Err error }
+
+// ForgetObjects says that released objects have been deleted from the store: State drops them. Keys that are not
+// released are refused as a whole with ErrStaleInput.
+type ForgetObjects struct{ Keys []string }
+
+// ForgetObjectsResult answers ForgetObjects.
+type ForgetObjectsResult struct{ Err error }
+
+// ForgetTopic says that everything a deleted topic left in the store is gone: its tombstone and its table path are free.
+// The path of a table that outlives its topic (barge.table.on.delete=keep) is never free again.
+type ForgetTopic struct{ ID record.TopicID }
+
+// ForgetTopicResult answers ForgetTopic. Err: ErrUnknownTopic (no such tombstone), ErrStaleInput (a kept table still has
+// adds to project).
+type ForgetTopicResult struct{ Err error }
+
+func (OpenSession) command()         {}
+func (SealSession) command()         {}
+func (CommitObject) command()        {}
+func (AllocateProducerIDs) command() {}
+func (CreateTopic) command()         {}
+func (DeleteTopic) command()         {}
+func (SetKeys) command()             {}
+func (ClaimJob) command()            {}
+func (ReleaseJob) command()          {}
+func (Replace) command()             {}
+func (Projected) command()           {}
+func (ForgetObjects) command()       {}
+func (ForgetTopic) command()         {}
+
+func (OpenSessionResult) result()         {}
+func (SealSessionResult) result()         {}
+func (CommitObjectResult) result()        {}
+func (AllocateProducerIDsResult) result() {}
+func (CreateTopicResult) result()         {}
+func (DeleteTopicResult) result()         {}
+func (SetKeysResult) result()             {}
+func (ClaimJobResult) result()            {}
+func (ReleaseJobResult) result()          {}
+func (ReplaceResult) result()             {}
+func (ProjectedResult) result()           {}
+func (ForgetObjectsResult) result()       {}
+func (ForgetTopicResult) result()         {}

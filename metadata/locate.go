@@ -1,0 +1,134 @@
+package metadata
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/bargedata/barge/record"
+)
+
+// maxSlices bounds one Locate, whatever maxBytes says: very small runs cost more to describe than to read.
+const maxSlices = 1024
+
+// Locate tells where the records of p from offset from on lie: files first, then runs, in order, until their bytes reach
+// maxBytes (a part of a file counts by its share of the rows), at least one where there is any, at most 1,024.
+// ErrUnknownTopic; ErrOffsetOutOfRange outside [log start, high watermark], with the bounds set all the same.
+func (v *View) Locate(p record.Partition, from record.Offset, maxBytes int64) (Location, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, part := v.state.partition(p)
+	if part == nil {
+		return Location{}, fmt.Errorf("locate %s: %w", p, ErrUnknownTopic)
+	}
+	loc := Location{Bounds: part.bounds()}
+	if from < part.logStart || from > part.highWatermark {
+		return loc, fmt.Errorf("locate %s at %d, log is [%d, %d]: %w", p, from, part.logStart, part.highWatermark, ErrOffsetOutOfRange)
+	}
+	left := maxBytes
+	first := sort.Search(len(part.files), func(i int) bool { return part.files[i].end > from })
+	for i := first; i < len(part.files) && len(loc.Slices) < maxSlices && (left > 0 || len(loc.Slices) == 0); i++ {
+		f := &part.files[i]
+		loc.Slices = append(loc.Slices, f.slice())
+		left -= f.bytes()
+	}
+	if left <= 0 && len(loc.Slices) > 0 {
+		return loc, nil
+	}
+	first = part.runIndex(from)
+	n := first
+	for n < len(part.runs) && n-first+len(loc.Slices) < maxSlices && (left > 0 || n-first+len(loc.Slices) == 0) {
+		left -= int64(part.runs[n].len)
+		n++
+	}
+	runs := v.state.expand(part.runs[first:n])
+	loc.Slices = slices.Grow(loc.Slices, len(runs))
+	for i := range runs {
+		loc.Slices = append(loc.Slices, Slice{Base: runs[i].Base, End: runs[i].End, Run: &runs[i]})
+	}
+	return loc, nil
+}
+
+// LocateTime returns the first slice of p that may hold a record with a timestamp of at least ts, false if there is
+// none. ErrUnknownTopic. It looks at every slice up to that one: timestamps have no order.
+func (v *View) LocateTime(p record.Partition, ts int64) (Slice, bool, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, part := v.state.partition(p)
+	if part == nil {
+		return Slice{}, false, fmt.Errorf("locate time %d in %s: %w", ts, p, ErrUnknownTopic)
+	}
+	for i := range part.files {
+		if part.files[i].filePart().MaxTimestamp >= ts {
+			return part.files[i].slice(), true, nil
+		}
+	}
+	for i := range part.runs {
+		if part.runs[i].maxTime >= ts {
+			return v.state.runSlice(part, i), true, nil
+		}
+	}
+	return Slice{}, false, nil
+}
+
+// MaxTimestamp returns the first of the slices of p with the largest timestamp, false when p holds no record.
+// ErrUnknownTopic.
+func (v *View) MaxTimestamp(p record.Partition) (Slice, bool, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, part := v.state.partition(p)
+	if part == nil {
+		return Slice{}, false, fmt.Errorf("largest timestamp of %s: %w", p, ErrUnknownTopic)
+	}
+	file, run := -1, -1
+	var top int64
+	for i := range part.files {
+		if ts := part.files[i].filePart().MaxTimestamp; file < 0 || ts > top {
+			file, top = i, ts
+		}
+	}
+	for i := range part.runs {
+		if ts := part.runs[i].maxTime; file < 0 && run < 0 || ts > top {
+			run, top = i, ts
+		}
+	}
+	switch {
+	case run >= 0:
+		return v.state.runSlice(part, run), true, nil
+	case file >= 0:
+		return part.files[file].slice(), true, nil
+	}
+	return Slice{}, false, nil
+}
+
+func (f *fileSpan) slice() Slice {
+	return Slice{Base: f.base, End: f.end, File: f.file, Part: f.filePart()}
+}
+
+// bytes estimates what the part takes of its file, at least 1.
+func (f *fileSpan) bytes() int64 {
+	share := 1.0
+	if f.file.Rows > 0 {
+		share = float64(f.filePart().Rows) / float64(f.file.Rows)
+	}
+	return max(1, int64(float64(f.file.Size)*min(share, 1)))
+}
+
+// expand gives runs the form readers see.
+func (s *State) expand(runs []run) []Run {
+	out := make([]Run, len(runs))
+	for i := range runs {
+		r := &runs[i]
+		o := s.objects[r.object]
+		out[i] = Run{
+			Base: r.base, End: r.end, Key: o.key, ObjectSize: o.size, Pos: r.pos, Len: r.len,
+			MaxTimestamp: r.maxTime, CommittedAt: o.committedAt,
+		}
+	}
+	return out
+}
+
+func (s *State) runSlice(p *partition, i int) Slice {
+	r := &s.expand(p.runs[i : i+1])[0]
+	return Slice{Base: r.Base, End: r.End, Run: r}
+}

@@ -1,0 +1,75 @@
+package metadata
+
+import "github.com/bargedata/barge/record"
+
+// object is a WAL object that runs still refer to.
+type object struct {
+	key         string
+	size        record.Len
+	committedAt int64 // entry time, milliseconds
+	refs        int   // runs that lie in it; derived, not encoded
+}
+
+// dropRuns takes the first n runs out of p and lets go of the objects they lay in.
+func (s *State) dropRuns(t *topicState, p *partition, n int) {
+	for i := range p.runs[:n] {
+		r := &p.runs[i]
+		t.runBytes -= r.len
+		t.runCount--
+		s.unref(r.object)
+	}
+	// A copy, so that the memory of what was cut off goes and frozen states keep theirs.
+	p.runs = append([]run(nil), p.runs[n:]...)
+	if t.runCount == 0 {
+		delete(s.withRuns, t.ID)
+	}
+}
+
+func (s *State) addRun(t *topicState, p *partition, r run) {
+	p.runs = append(p.runs, r)
+	t.runBytes += r.len
+	t.runCount++
+	s.withRuns[t.ID] = t
+	s.objects[r.object].refs++
+}
+
+func (s *State) unref(id uint64) {
+	o := s.objects[id]
+	o.refs--
+	if o.refs == 0 {
+		delete(s.objects, id)
+		s.release(o.key)
+	}
+}
+
+// release queues an object for deletion. Its key stays known until ForgetObjects.
+func (s *State) release(key string) {
+	s.released = append(s.released, ReleasedObject{Key: key, ReleasedAt: s.time})
+}
+
+func (s *State) forgetObjects(c ForgetObjects) Result {
+	gone := make(map[string]bool, len(c.Keys))
+	for _, key := range c.Keys {
+		gone[key] = true
+	}
+	rest := make([]ReleasedObject, 0, max(0, len(s.released)-len(gone)))
+	for _, r := range s.released {
+		if !gone[r.Key] {
+			rest = append(rest, r)
+		}
+	}
+	if len(rest) != len(s.released)-len(gone) {
+		return ForgetObjectsResult{Err: ErrStaleInput}
+	}
+	s.released = rest
+	for key := range gone { // any order: it only takes keys out of a set
+		delete(s.keys, key)
+	}
+	return ForgetObjectsResult{}
+}
+
+// known reports whether State knows an object key in any role.
+func (s *State) known(key string) bool {
+	_, ok := s.keys[key]
+	return ok
+}

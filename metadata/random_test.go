@@ -1,0 +1,176 @@
+package metadata
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/bargedata/barge/record"
+)
+
+// randomLog makes entries that hit each other often: few topics, sessions, producers and keys, most commands sensible.
+type randomLog struct {
+	rng      *rand.Rand
+	next     uint64
+	time     int64
+	counter  uint64
+	topics   int
+	state    *State // what the log has led to, to make sensible commands from
+	sequence map[int64]int32
+}
+
+func newRandomLog(seed uint64) *randomLog {
+	return &randomLog{rng: rand.New(rand.NewPCG(seed, 1)), state: NewState(), sequence: map[int64]int32{}}
+}
+
+func (l *randomLog) entry() Entry {
+	l.time += l.rng.Int64N(3 * 60 * 60 * 1000)
+	e := Entry{Seq: l.next, Term: 1 + l.next/50, Time: l.time}
+	for range l.rng.IntN(6) {
+		e.Commands = append(e.Commands, l.command())
+	}
+	l.next++
+	l.state.Apply(e)
+	return e
+}
+
+func (l *randomLog) command() Command {
+	r := l.rng
+	switch r.IntN(16) {
+	case 0:
+		l.topics++
+		c := CreateTopic{ID: topicNumber(int64(l.topics)), Name: fmt.Sprint("t", r.IntN(5)), Partitions: 1 + r.Int32N(4)}
+		if r.IntN(2) == 0 {
+			c.Configs = map[string]string{configTableOnDelete: onDeleteKeep, "b": "", "a": "x", configCleanupPolicy: "compact"}
+		}
+		return c
+	case 1:
+		if r.IntN(3) > 0 {
+			return SetKeys{Space: "g", Ops: []KeyOp{{Key: "k"}}}
+		}
+		return DeleteTopic{ID: l.topic()}
+	case 2:
+		return OpenSession{Agent: AgentInfo{Address: "a:1", Zone: "z", Roles: []string{"produce"}}}
+	case 3:
+		if r.IntN(4) > 0 {
+			return AllocateProducerIDs{Count: 1 + r.Int32N(5)}
+		}
+		return SealSession{Session: l.session()}
+	case 4, 5:
+		c := SetKeys{Space: fmt.Sprint("s", r.IntN(3))}
+		for range 1 + r.IntN(3) {
+			op := KeyOp{Key: fmt.Sprint("k", r.IntN(20)), Write: r.IntN(4) > 0, Delete: r.IntN(4) == 0, Check: r.IntN(3) == 0}
+			op.Expect = l.state.spaces[c.Space].version(op.Key)
+			if r.IntN(5) == 0 {
+				op.Expect = r.Uint64N(100)
+			}
+			if r.IntN(3) > 0 {
+				op.Value = []byte(fmt.Sprint("v", r.IntN(9)))[:r.IntN(3)]
+			}
+			c.Ops = append(c.Ops, op)
+		}
+		return c
+	case 6:
+		c := ClaimJob{Session: l.session(), Outputs: []string{fmt.Sprint("f", r.IntN(1000)), fmt.Sprint("f", r.IntN(1000))}}
+		for range r.IntN(3) {
+			c.Topics = append(c.Topics, l.topic())
+		}
+		return c
+	case 7:
+		if r.IntN(4) > 0 {
+			return l.replace()
+		}
+		return ReleaseJob{Job: JobID(r.Uint64N(uint64(l.state.lastJob) + 2))}
+	case 8:
+		return l.replace()
+	case 9:
+		if ids := sortedTopics(l.state.withAdds); len(ids) > 0 {
+			t := ids[r.IntN(len(ids))]
+			return Projected{Topic: t.ID, Version: t.version + r.Int64N(3), UpTo: t.adds[r.IntN(len(t.adds))].Seq}
+		}
+		return Projected{Topic: l.topic(), Version: 0, UpTo: r.Uint64N(l.next + 1)}
+	case 10:
+		if n := len(l.state.released); n > 0 && r.IntN(2) == 0 {
+			return ForgetObjects{Keys: []string{l.state.released[r.IntN(n)].Key}}
+		}
+		if ids := sortedTopics(l.state.tombstones); len(ids) > 0 && r.IntN(3) == 0 {
+			return ForgetTopic{ID: ids[r.IntN(len(ids))].ID}
+		}
+		return ForgetObjects{Keys: []string{"nothing"}}
+	default:
+		return l.commit()
+	}
+}
+
+func (l *randomLog) session() SessionID {
+	return SessionID(l.rng.Uint64N(uint64(l.state.lastSession) + 2))
+}
+
+func (l *randomLog) topic() record.TopicID {
+	if ids := sortedTopics(l.state.topics); len(ids) > 0 && l.rng.IntN(5) > 0 {
+		return ids[l.rng.IntN(len(ids))].ID
+	}
+	return topicNumber(l.rng.Int64N(int64(l.topics) + 2))
+}
+
+func (l *randomLog) commit() Command {
+	r := l.rng
+	l.counter += r.Uint64N(3)
+	c := CommitObject{Session: l.session(), Counter: l.counter, Key: fmt.Sprint("wal/", l.counter, "-", r.IntN(9)), Size: 1 << 20}
+	c.Settled = l.counter - min(l.counter, r.Uint64N(6))
+	pos := record.Pos(64)
+	for i, t := range sortedTopics(l.state.topics) {
+		if i > 3 {
+			break
+		}
+		for p := range t.Partitions + 1 {
+			if r.IntN(3) > 0 {
+				continue
+			}
+			run := CommitRun{Partition: record.Partition{Topic: t.ID, Index: p}, Pos: pos}
+			for range 1 + r.IntN(4) {
+				b := CommitBatch{Len: 1 + record.Len(r.Int64N(100)), Records: 1 + r.Int32N(9), MaxTimestamp: l.time - r.Int64N(1000), ProducerID: -1}
+				if r.IntN(2) == 0 {
+					b.ProducerID = r.Int64N(6)
+					b.ProducerEpoch = int16(r.IntN(20) / 19)
+					b.BaseSequence = l.sequence[b.ProducerID]
+					if r.IntN(8) > 0 {
+						l.sequence[b.ProducerID] = lastSequence(b.BaseSequence, b.Records+1)
+					}
+				}
+				pos += record.Pos(b.Len)
+				run.Batches = append(run.Batches, b)
+			}
+			c.Runs = append(c.Runs, run)
+		}
+	}
+	return c
+}
+
+// replace compacts all the topics of some live job up to the end of one of their runs.
+func (l *randomLog) replace() Command {
+	ids := sortedKeys(l.state.jobs)
+	if len(ids) == 0 {
+		return Replace{Job: 1}
+	}
+	j := l.state.jobs[ids[l.rng.IntN(len(ids))]]
+	c := Replace{Job: j.id}
+	for i, id := range j.topics {
+		t := l.state.topics[id]
+		if t == nil || i >= len(j.outputs) {
+			continue
+		}
+		f := NewFile{Topic: id, Key: j.outputs[i], Size: 10}
+		if t.TableEnabled() && l.rng.IntN(3) > 0 {
+			f.Add = []byte(`{"path":"x"}`)
+		}
+		for p := range t.parts {
+			if runs := t.parts[p].runs; len(runs) > 0 {
+				fp := FilePart{Partition: int32(p), Base: runs[0].base, End: runs[l.rng.IntN(len(runs))].end, RowGroups: 1}
+				fp.Rows = int64(fp.End - fp.Base)
+				f.Parts = append(f.Parts, fp)
+			}
+		}
+		c.Files = append(c.Files, f)
+	}
+	return c
+}

@@ -1,0 +1,540 @@
+package metadata
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/bargedata/barge/record"
+)
+
+// TestScripts plays the stories of testdata/*.txt against a State: each "apply" is one entry, one line a command. After
+// every entry the state must survive a snapshot, keep its invariants, and at the end equal what the encoded entries give
+// when replayed (I9).
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
+		s := &script{t: t, view: NewView(), time: 1000}
+		datadriven.RunTest(t, path, s.run)
+		replayed := NewState()
+		for _, body := range s.entries {
+			e, err := DecodeEntry(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replayed.Apply(e)
+		}
+		if !bytes.Equal(replayed.Encode(), s.view.state.Encode()) {
+			t.Error("replaying the encoded entries gives another state (I9)")
+		}
+	})
+}
+
+type script struct {
+	t       *testing.T
+	view    *View
+	time    int64
+	entries [][]byte
+	topics  map[string]record.TopicID // first of a name
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	switch d.Cmd {
+	case "apply":
+		return s.apply(d)
+	case "show":
+		return s.show(d)
+	case "locate":
+		return s.locate(d)
+	default:
+		t.Fatalf("%s: unknown directive %q", d.Pos, d.Cmd)
+		return ""
+	}
+}
+
+func (s *script) apply(d *datadriven.TestData) string {
+	if d.HasArg("time") {
+		d.ScanArgs(s.t, "time", &s.time)
+	}
+	if d.HasArg("later") { // milliseconds
+		var ms int64
+		d.ScanArgs(s.t, "later", &ms)
+		s.time += ms
+	}
+	e := Entry{Seq: s.view.Applied(), Term: 1, Time: s.time}
+	for line := range strings.Lines(d.Input) {
+		e.Commands = append(e.Commands, s.parse(strings.TrimSpace(line)))
+	}
+	body := EncodeEntry(e)
+	s.entries = append(s.entries, body)
+	var out strings.Builder
+	for _, r := range s.view.Apply(e) {
+		fmt.Fprintln(&out, resultString(r))
+	}
+	s.check(d)
+	return out.String()
+}
+
+// check holds the state to its invariants and to its snapshot.
+func (s *script) check(d *datadriven.TestData) {
+	s.t.Helper()
+	for _, fault := range stateFaults(s.view.state) {
+		s.t.Errorf("%s: %s", d.Pos, fault)
+	}
+	snapshot := s.view.state.Encode()
+	if frozen := s.view.freeze().Encode(); !bytes.Equal(frozen, snapshot) {
+		s.t.Errorf("%s: a frozen state encodes to other bytes", d.Pos)
+	}
+	restored, err := DecodeState(snapshot)
+	if err != nil {
+		s.t.Fatalf("%s: %v", d.Pos, err)
+	}
+	if !bytes.Equal(restored.Encode(), snapshot) {
+		s.t.Errorf("%s: a restored state encodes to other bytes", d.Pos)
+	}
+	for _, fault := range stateFaults(restored) {
+		s.t.Errorf("%s: restored: %s", d.Pos, fault)
+	}
+}
+
+// stateFaults lists what breaks I2, I5 or the conservation of references.
+func stateFaults(s *State) (faults []string) {
+	refs := map[uint64]int{}
+	for id, t := range s.topics {
+		runs, size := 0, record.Len(0)
+		for i := range t.parts {
+			p := &t.parts[i]
+			if b := p.bounds(); b.LogStart > b.LastStable || b.LastStable > b.HighWatermark || p.compactedEnd > p.highWatermark {
+				faults = append(faults, fmt.Sprintf("I5: %s/%d %+v", id, i, b))
+			}
+			end := p.compactedEnd
+			for _, r := range p.runs {
+				if r.base != end {
+					faults = append(faults, fmt.Sprintf("I2: %s/%d gap before %d", id, i, r.base))
+				}
+				end = r.end
+				refs[r.object]++
+				runs++
+				size += r.len
+			}
+			if end != p.highWatermark {
+				faults = append(faults, fmt.Sprintf("I2: %s/%d runs end at %d, high watermark %d", id, i, end, p.highWatermark))
+			}
+		}
+		if runs != t.runCount || size != t.runBytes || (s.withRuns[id] != nil) != (runs > 0) {
+			faults = append(faults, fmt.Sprintf("topic %s counts %d runs, has %d", id, t.runCount, runs))
+		}
+		if (s.withAdds[id] != nil) != (len(t.adds) > 0) {
+			faults = append(faults, fmt.Sprintf("topic %s: withAdds is off", id))
+		}
+	}
+	for id, o := range s.objects {
+		if o.refs != refs[id] || o.refs == 0 {
+			faults = append(faults, fmt.Sprintf("I8: object %s counts %d references, has %d", o.key, o.refs, refs[id]))
+		}
+	}
+	if len(refs) > len(s.objects) {
+		faults = append(faults, "I8: a run refers to no object")
+	}
+	return faults
+}
+
+// parse reads one command: its verb, then name=value fields; parts of a list stand between bars.
+func (s *script) parse(line string) Command {
+	head, rest, _ := strings.Cut(line, "|")
+	f := fieldsOf(head)
+	var list []string
+	if rest != "" {
+		list = strings.Split(rest, "|")
+	}
+	switch f.verb {
+	case "open-session":
+		return OpenSession{Agent: AgentInfo{Address: f.str("address"), Zone: f.str("zone"), Roles: f.list("roles")}}
+	case "seal-session":
+		return SealSession{Session: SessionID(f.num("session"))}
+	case "producer-ids":
+		return AllocateProducerIDs{Count: int32(f.num("count"))}
+	case "create":
+		c := CreateTopic{Name: f.str("name"), Partitions: int32(f.num("partitions")), ID: topicNumber(f.num("id"))}
+		for k, v := range f.values {
+			if strings.Contains(k, ".") {
+				if c.Configs == nil {
+					c.Configs = map[string]string{}
+				}
+				c.Configs[k] = v
+			}
+		}
+		if s.topics == nil {
+			s.topics = map[string]record.TopicID{}
+		}
+		if _, ok := s.topics[c.Name]; !ok {
+			s.topics[c.Name] = c.ID
+		}
+		return c
+	case "delete":
+		return DeleteTopic{ID: s.topic(f.str("topic"))}
+	case "forget-topic":
+		return ForgetTopic{ID: s.topic(f.str("topic"))}
+	case "forget-objects":
+		return ForgetObjects{Keys: f.list("keys")}
+	case "commit":
+		c := CommitObject{
+			Session: SessionID(f.num("session")), Counter: uint64(f.num("counter")), Settled: uint64(f.num("settled")),
+			Key: f.str("key"), Size: 1000,
+		}
+		for _, run := range list {
+			c.Runs = append(c.Runs, s.commitRun(run))
+		}
+		return c
+	case "set":
+		c := SetKeys{Space: f.str("space")}
+		for _, op := range list {
+			c.Ops = append(c.Ops, keyOp(op))
+		}
+		return c
+	case "claim":
+		c := ClaimJob{Session: SessionID(f.num("session")), Outputs: f.list("outputs")}
+		for _, name := range f.list("topics") {
+			c.Topics = append(c.Topics, s.topic(name))
+		}
+		return c
+	case "release-job":
+		return ReleaseJob{Job: JobID(f.num("job"))}
+	case "replace":
+		c := Replace{Job: JobID(f.num("job"))}
+		for _, file := range list {
+			c.Files = append(c.Files, s.newFile(file))
+		}
+		return c
+	case "projected":
+		return Projected{Topic: s.topic(f.str("topic")), Version: f.num("version"), UpTo: uint64(f.num("upto"))}
+	}
+	s.t.Fatalf("unknown command %q", line)
+	return nil
+}
+
+// topic finds an id: "name" is the first of the name, "#5" the topic created with id=5.
+func (s *script) topic(name string) record.TopicID {
+	if number, ok := strings.CutPrefix(name, "#"); ok {
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return topicNumber(n)
+	}
+	return s.topics[name]
+}
+
+func topicNumber(n int64) (id record.TopicID) {
+	id[15], id[14] = byte(n), byte(n>>8)
+	return id
+}
+
+// commitRun reads "logs/0 at=100 3x50 2x20,p7/0/5,t=9": two batches, of 3 records in 50 bytes and of 2 in 20 by producer 7,
+// epoch 0, sequence 5, with timestamp 9.
+func (s *script) commitRun(text string) CommitRun {
+	var r CommitRun
+	for i, field := range strings.Fields(text) {
+		if i == 0 {
+			r.Partition = s.partition(field)
+			continue
+		}
+		if at, ok := strings.CutPrefix(field, "at="); ok {
+			r.Pos = record.Pos(atoi(s.t, at))
+			continue
+		}
+		parts := strings.Split(field, ",")
+		records, size, _ := strings.Cut(parts[0], "x")
+		b := CommitBatch{Records: int32(atoi(s.t, records)), Len: record.Len(atoi(s.t, size)), ProducerID: -1, MaxTimestamp: s.time}
+		for _, p := range parts[1:] {
+			if ts, ok := strings.CutPrefix(p, "t="); ok {
+				b.MaxTimestamp = atoi(s.t, ts)
+				continue
+			}
+			n := strings.Split(strings.TrimPrefix(p, "p"), "/")
+			b.ProducerID, b.ProducerEpoch, b.BaseSequence = atoi(s.t, n[0]), int16(atoi(s.t, n[1])), int32(atoi(s.t, n[2]))
+		}
+		r.Batches = append(r.Batches, b)
+	}
+	return r
+}
+
+func (s *script) partition(text string) record.Partition {
+	name, index, _ := strings.Cut(text, "/")
+	return record.Partition{Topic: s.topic(name), Index: int32(atoi(s.t, index))}
+}
+
+// keyOp reads "put a one if=3", "del a", "check a if=0".
+func keyOp(text string) KeyOp {
+	f := strings.Fields(text)
+	op := KeyOp{Key: f[1], Write: f[0] != "check", Delete: f[0] == "del"}
+	for _, field := range f[2:] {
+		if v, ok := strings.CutPrefix(field, "if="); ok {
+			n, _ := strconv.ParseUint(v, 10, 64)
+			op.Check, op.Expect = true, n
+		} else {
+			op.Value = []byte(field)
+		}
+	}
+	return op
+}
+
+// newFile reads "topic=logs key=f1 0:0-5 1:0-3 add={}".
+func (s *script) newFile(text string) NewFile {
+	f := fieldsOf("file " + text)
+	nf := NewFile{Topic: s.topic(f.str("topic")), Key: f.str("key"), Size: 100}
+	if add, ok := f.values["add"]; ok {
+		nf.Add = []byte(add)
+	}
+	for _, part := range f.bare {
+		p, span, _ := strings.Cut(part, ":")
+		from, to, _ := strings.Cut(span, "-")
+		fp := FilePart{
+			Partition: int32(atoi(s.t, p)), Base: record.Offset(atoi(s.t, from)), End: record.Offset(atoi(s.t, to)), RowGroups: 1, MaxTimestamp: s.time,
+		}
+		fp.Rows = int64(fp.End - fp.Base)
+		nf.Rows += fp.Rows
+		nf.Parts = append(nf.Parts, fp)
+	}
+	return nf
+}
+
+type fields struct {
+	verb   string
+	values map[string]string
+	bare   []string
+}
+
+func fieldsOf(text string) fields {
+	words := strings.Fields(text)
+	f := fields{verb: words[0], values: map[string]string{}}
+	for _, w := range words[1:] {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			f.values[k] = v
+		} else {
+			f.bare = append(f.bare, w)
+		}
+	}
+	return f
+}
+
+func (f fields) str(name string) string { return f.values[name] }
+
+func (f fields) num(name string) int64 {
+	n, _ := strconv.ParseInt(f.values[name], 10, 64)
+	return n
+}
+
+func (f fields) list(name string) []string {
+	if f.values[name] == "" {
+		return nil
+	}
+	return strings.Split(f.values[name], ",")
+}
+
+func atoi(t *testing.T, s string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func resultString(r Result) string {
+	switch r := r.(type) {
+	case CommitObjectResult:
+		if r.Err != nil {
+			return r.Err.Error()
+		}
+		var runs []string
+		for _, batches := range r.Batches {
+			var list []string
+			for _, b := range batches {
+				switch {
+				case b.Err != nil:
+					list = append(list, b.Err.Error())
+				case b.Duplicate:
+					list = append(list, fmt.Sprintf("duplicate of %d", b.BaseOffset))
+				default:
+					list = append(list, fmt.Sprintf("at %d", b.BaseOffset))
+				}
+			}
+			runs = append(runs, strings.Join(list, ", "))
+		}
+		return "committed: " + strings.Join(runs, " | ")
+	case OpenSessionResult:
+		return fmt.Sprintf("session %d", r.Session)
+	case AllocateProducerIDsResult:
+		return orErr(r.Err, fmt.Sprintf("producer ids from %d", r.First))
+	case CreateTopicResult:
+		if r.Err != nil && !r.Topic.ID.IsZero() {
+			return fmt.Sprintf("%v: #%d", r.Err, r.Topic.ID[15])
+		}
+		return orErr(r.Err, "created in "+r.Topic.TableDir)
+	case SetKeysResult:
+		if r.Err != nil {
+			return fmt.Sprintf("%v: %s", r.Err, r.ConflictKey)
+		}
+		return fmt.Sprintf("version %d", r.Version)
+	case ClaimJobResult:
+		return orErr(r.Err, fmt.Sprintf("job %d", r.Job))
+	case SealSessionResult:
+		return orErr(r.Err, "ok")
+	case DeleteTopicResult:
+		return orErr(r.Err, "ok")
+	case ReleaseJobResult:
+		return orErr(r.Err, "ok")
+	case ReplaceResult:
+		return orErr(r.Err, "ok")
+	case ProjectedResult:
+		return orErr(r.Err, "ok")
+	case ForgetObjectsResult:
+		return orErr(r.Err, "ok")
+	case ForgetTopicResult:
+		return orErr(r.Err, "ok")
+	}
+	return fmt.Sprintf("unknown result %T", r)
+}
+
+func orErr(err error, ok string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return ok
+}
+
+func (s *script) show(d *datadriven.TestData) string {
+	var out strings.Builder
+	switch what := d.CmdArgs[0].Key; what {
+	case "topic":
+		s.showTopic(&out, d.CmdArgs[0].Vals[0])
+	case "released":
+		for _, r := range s.view.Released() {
+			fmt.Fprintf(&out, "%s at %d\n", r.Key, r.ReleasedAt)
+		}
+	case "keys":
+		prefix := ""
+		if d.HasArg("prefix") {
+			d.ScanArgs(s.t, "prefix", &prefix)
+		}
+		for _, kv := range s.view.Keys(d.CmdArgs[0].Vals[0], prefix) {
+			fmt.Fprintf(&out, "%s=%s version %d\n", kv.Key, kv.Value, kv.Version)
+		}
+	case "tables":
+		for _, t := range s.view.PendingTables() {
+			fmt.Fprintf(&out, "%s in %s version %d\n", t.Topic.Name, t.Topic.TableDir, t.Version)
+			for _, a := range t.Adds {
+				fmt.Fprintf(&out, "  entry %d: %s %s\n", a.Seq, a.File.Key, a.Add)
+			}
+		}
+	case "tombstones":
+		for _, t := range s.view.Tombstones() {
+			fmt.Fprintf(&out, "#%d %s in %s", t.ID[15], t.Name, t.TableDir)
+			for _, f := range s.view.Files(t.ID) {
+				fmt.Fprintf(&out, " %s", f.Key)
+			}
+			fmt.Fprintln(&out)
+		}
+	case "jobs":
+		for _, j := range s.view.Jobs() {
+			fmt.Fprintf(&out, "job %d of session %d: %d topics, outputs %v\n", j.ID, j.Session, len(j.Topics), j.Outputs)
+		}
+	case "sessions":
+		for _, ss := range s.view.Sessions() {
+			fmt.Fprintf(&out, "session %d of %q sealed=%v, next counter %d, %d results kept\n", ss.ID, ss.Agent.Address, ss.Sealed, ss.NextCounter,
+				len(s.view.state.sessions[ss.ID].results))
+		}
+	case "pending":
+		for _, t := range s.view.Pending() {
+			fmt.Fprintf(&out, "%s claimed=%v %d bytes, oldest %d:", t.Topic.Name, t.Claimed, t.Bytes, t.Oldest)
+			for _, p := range t.Partitions {
+				fmt.Fprintf(&out, " /%d from %d, %d runs", p.Index, p.CompactedEnd, len(p.Runs))
+			}
+			fmt.Fprintln(&out)
+		}
+	case "producers":
+		p := s.partition(d.CmdArgs[0].Vals[0])
+		_, part := s.view.state.partition(p)
+		fmt.Fprintf(&out, "%d producers\n", len(part.producers.slots))
+	default:
+		s.t.Fatalf("%s: show %q?", d.Pos, what)
+	}
+	if out.Len() == 0 {
+		return "none\n"
+	}
+	return out.String()
+}
+
+func (s *script) showTopic(out *strings.Builder, name string) {
+	t := s.view.state.topics[s.topic(name)]
+	if t == nil {
+		fmt.Fprintln(out, "gone")
+		return
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		fmt.Fprintf(out, "/%d [%d, %d) compacted to %d\n", i, p.logStart, p.highWatermark, p.compactedEnd)
+		for _, f := range p.files {
+			fmt.Fprintf(out, "  [%d, %d) file %s\n", f.base, f.end, f.file.Key)
+		}
+		for _, r := range s.view.state.expand(p.runs) {
+			fmt.Fprintf(out, "  [%d, %d) %s bytes %d+%d\n", r.Base, r.End, r.Key, r.Pos, r.Len)
+		}
+	}
+}
+
+func (s *script) locate(d *datadriven.TestData) string {
+	p := s.partition(d.CmdArgs[0].Key)
+	if d.HasArg("since") || d.HasArg("newest") {
+		return s.locateTime(d, p)
+	}
+	var from, maxBytes int64
+	d.ScanArgs(s.t, "from", &from)
+	maxBytes = 1 << 30
+	if d.HasArg("bytes") {
+		d.ScanArgs(s.t, "bytes", &maxBytes)
+	}
+	loc, err := s.view.Locate(p, record.Offset(from), maxBytes)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	var out strings.Builder
+	for _, sl := range loc.Slices {
+		fmt.Fprintln(&out, sliceString(sl))
+	}
+	if out.Len() == 0 {
+		return "nothing yet\n"
+	}
+	return out.String()
+}
+
+func (s *script) locateTime(d *datadriven.TestData, p record.Partition) string {
+	var sl Slice
+	var ok bool
+	var err error
+	if d.HasArg("since") {
+		var ts int64
+		d.ScanArgs(s.t, "since", &ts)
+		sl, ok, err = s.view.LocateTime(p, ts)
+	} else {
+		sl, ok, err = s.view.MaxTimestamp(p)
+	}
+	switch {
+	case err != nil:
+		return err.Error() + "\n"
+	case !ok:
+		return "none\n"
+	}
+	return sliceString(sl) + "\n"
+}
+
+func sliceString(sl Slice) string {
+	if sl.File != nil {
+		return fmt.Sprintf("[%d, %d) file %s row group %d+%d", sl.Base, sl.End, sl.File.Key, sl.Part.RowGroup, sl.Part.RowGroups)
+	}
+	return fmt.Sprintf("[%d, %d) %s bytes %d+%d", sl.Base, sl.End, sl.Run.Key, sl.Run.Pos, sl.Run.Len)
+}

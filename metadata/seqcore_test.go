@@ -1,0 +1,150 @@
+package metadata
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+)
+
+// The core driven by a seeded scheduler: whatever happens, one append at a time, slots without gaps, the same bytes on
+// every try, every command answered exactly once, and nothing answered before its entry is in.
+func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
+	submitted := 0
+	for seed := range uint64(300) {
+		sim := &coreSim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 9)), nextSlot: 10}
+		sim.core = &seqCore{
+			cfg: SequencerConfig{
+				EntryCommands: 1 + sim.rng.IntN(6), EntryBytes: 40, QueueCommands: 8, QueueBytes: 200,
+				CheckpointEntries: 1 + sim.rng.Uint64N(9), CheckpointBytes: 500,
+			},
+			ids:  func() (id [16]byte) { id[0], id[1] = byte(sim.rng.Uint32()), byte(sim.rng.Uint32()); return id },
+			term: 3, next: 10, time: 100,
+		}
+		sim.run()
+		submitted += sim.submitted
+	}
+	if submitted < 10_000 {
+		t.Errorf("only %d commands in all", submitted)
+	}
+}
+
+type coreSim struct {
+	t    *testing.T
+	seed uint64
+	rng  *rand.Rand
+	core *seqCore
+
+	nextSlot      uint64
+	appending     *flight // call under way
+	settled       bool    // the call's entry is in the log
+	waiting       bool
+	checkpointing bool
+	over          bool
+	submitted     int
+	answers       map[*submission]int
+	applied       map[*submission]bool
+	lastTime      int64
+}
+
+func (s *coreSim) run() {
+	s.answers, s.applied = map[*submission]int{}, map[*submission]bool{}
+	stopped := false
+	for step := 0; !s.over; step++ {
+		if step > 10_000 {
+			s.t.Fatalf("seed %d: no end", s.seed)
+		}
+		switch k := s.rng.IntN(10); {
+		case k < 4 && s.core.room():
+			sub := &submission{cmd: OpenSession{}, encoded: make([]byte, 1+s.rng.IntN(30))}
+			s.answers[sub] = 0
+			s.submitted++
+			s.step(evSubmit{sub})
+		case k < 7 && s.appending != nil && !s.waiting:
+			s.endAppend()
+		case k == 7 && s.waiting:
+			s.waiting = false
+			s.step(evRetry{})
+		case k == 8 && s.checkpointing:
+			s.checkpointing = false
+			s.step(evCheckpointed{[]error{nil, errors.New("store is away")}[s.rng.IntN(2)]})
+		case k == 9 && !stopped && step > 200:
+			stopped = true
+			s.step(evStop{})
+		case k == 9 && stopped && s.rng.IntN(20) == 0:
+			s.step(evGiveUp{})
+		}
+	}
+	for sub, n := range s.answers {
+		if n != 1 {
+			s.t.Fatalf("seed %d: a command was answered %d times (%v)", s.seed, n, s.applied[sub])
+		}
+	}
+}
+
+func (s *coreSim) endAppend() {
+	var err error
+	switch s.rng.IntN(8) {
+	case 0, 1, 2:
+		err = ErrUnknown
+		s.settled = s.settled || s.rng.IntN(2) == 0
+	case 3:
+		if s.rng.IntN(40) == 0 {
+			err = ErrFenced
+		}
+	}
+	if err == nil {
+		s.settled = true
+	}
+	s.step(evAppended{err})
+}
+
+func (s *coreSim) step(ev any) {
+	for _, act := range s.core.step(ev, s.rng.Int64N(1000)) {
+		if s.over {
+			s.t.Fatalf("seed %d: %T after the end", s.seed, act)
+		}
+		switch act := act.(type) {
+		case actAppend:
+			f := act.flight
+			if s.appending != nil && s.appending != f {
+				s.t.Fatalf("seed %d: two appends at once", s.seed)
+			}
+			if f.entry.Seq != s.nextSlot || f.entry.Time < s.lastTime || len(f.group) > s.core.cfg.EntryCommands {
+				s.t.Fatalf("seed %d: entry %d at time %d with %d commands, want %d after %d", s.seed, f.entry.Seq, f.entry.Time, len(f.group), s.nextSlot, s.lastTime)
+			}
+			if s.appending == nil {
+				s.settled = false
+			}
+			s.appending, s.lastTime = f, f.entry.Time
+		case actWait:
+			s.waiting = true
+		case actApply:
+			if s.appending != act.flight || !s.settled {
+				s.t.Fatalf("seed %d: entry %d applied before it was durable", s.seed, act.flight.entry.Seq)
+			}
+			s.appending = nil
+			s.nextSlot++
+			for _, sub := range act.flight.group {
+				s.applied[sub] = true
+			}
+		case actAnswer:
+			for _, sub := range act.flight.group {
+				if !s.applied[sub] {
+					s.t.Fatalf("seed %d: answered before it was applied", s.seed)
+				}
+				s.answers[sub]++
+			}
+		case actRefuse:
+			for _, sub := range act.group {
+				s.answers[sub]++
+			}
+		case actCheckpoint:
+			if s.checkpointing {
+				s.t.Fatalf("seed %d: two checkpoints at once", s.seed)
+			}
+			s.checkpointing = true
+		case actEnd:
+			s.over = true
+		}
+	}
+}

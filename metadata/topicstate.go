@@ -1,0 +1,165 @@
+package metadata
+
+import (
+	"maps"
+
+	"github.com/bargedata/barge/record"
+)
+
+// topicState is one topic incarnation inside State, live or a tombstone.
+type topicState struct {
+	Topic
+	parts   []partition // empty in a tombstone
+	files   []*File     // in order of arrival; immutable once here
+	adds    []PendingAdd
+	version int64  // of the table, last projected; -1 before the first
+	upTo    uint64 // newest log entry folded into version
+	job     JobID  // live claim, 0 if none
+
+	// Derived, not encoded.
+	runBytes record.Len
+	runCount int
+}
+
+// partition is the log of one Kafka partition: files over [logStart, compactedEnd), then runs up to highWatermark.
+type partition struct {
+	logStart, compactedEnd, highWatermark record.Offset
+
+	files     []fileSpan // by base
+	runs      []run      // by base
+	producers producerTable
+}
+
+// run is the flat, small form of Run: what many of lie in memory.
+type run struct {
+	base, end record.Offset
+	object    uint64
+	pos       record.Pos
+	len       record.Len
+	maxTime   int64
+}
+
+// fileSpan is one part of a file in its partition's list.
+type fileSpan struct {
+	base, end record.Offset
+	file      *File
+	part      int32 // index in file.Parts
+}
+
+func (f *fileSpan) filePart() FilePart { return f.file.Parts[f.part] }
+
+func (p *partition) bounds() Bounds {
+	return Bounds{LogStart: p.logStart, LastStable: p.highWatermark, HighWatermark: p.highWatermark}
+}
+
+// newTopicState gives every partition a place; t.Partitions has been checked.
+func newTopicState(t Topic) *topicState {
+	return &topicState{Topic: t, parts: make([]partition, t.Partitions), version: -1}
+}
+
+func (s *State) createTopic(c CreateTopic) Result {
+	if t := s.names[c.Name]; t != nil {
+		return CreateTopicResult{Err: ErrTopicExists, Topic: t.Topic}
+	}
+	switch {
+	case ValidateTopicName(c.Name) != nil, c.ID.IsZero(), s.topics[c.ID] != nil, s.tombstones[c.ID] != nil:
+		return CreateTopicResult{Err: ErrInvalidTopic}
+	case c.Partitions < 1 || c.Partitions > MaxPartitions:
+		return CreateTopicResult{Err: ErrInvalidPartitions}
+	}
+	t := newTopicState(Topic{
+		ID: c.ID, Name: c.Name, Partitions: c.Partitions, Configs: maps.Clone(c.Configs),
+		TableDir: s.tableDir(c.Name, c.ID), CreatedAt: s.time,
+	})
+	s.topics[t.ID] = t
+	s.names[t.Name] = t
+	s.existenceChanged(t)
+	return CreateTopicResult{Topic: t.Topic}
+}
+
+// tableDir is the plain path, or one with the id where an earlier incarnation still holds the plain one.
+func (s *State) tableDir(name string, id record.TopicID) string {
+	dir := "tables/" + name
+	if _, held := s.keptDirs[dir]; held {
+		return dir + "@" + id.Hex()
+	}
+	for _, t := range s.tombstones { // any order: only whether one is there counts
+		if t.TableDir == dir {
+			return dir + "@" + id.Hex()
+		}
+	}
+	return dir
+}
+
+func (s *State) deleteTopic(c DeleteTopic) Result {
+	t := s.topics[c.ID]
+	if t == nil {
+		return DeleteTopicResult{Err: ErrUnknownTopic}
+	}
+	s.existenceChanged(t)
+	for i := range t.parts {
+		s.dropRuns(t, &t.parts[i], len(t.parts[i].runs))
+	}
+	delete(s.topics, t.ID)
+	delete(s.names, t.Name)
+	t.parts = nil
+	if !t.KeepsTable() {
+		t.adds = nil
+		delete(s.withAdds, t.ID)
+	}
+	s.tombstones[t.ID] = t
+	return DeleteTopicResult{}
+}
+
+func (s *State) existenceChanged(t *topicState) {
+	for i := range t.parts {
+		s.changed = append(s.changed, record.Partition{Topic: t.ID, Index: int32(i)})
+	}
+}
+
+func (s *State) forgetTopic(c ForgetTopic) Result {
+	t := s.tombstones[c.ID]
+	switch {
+	case t == nil:
+		return ForgetTopicResult{Err: ErrUnknownTopic}
+	case len(t.adds) > 0:
+		return ForgetTopicResult{Err: ErrStaleInput}
+	case t.KeepsTable():
+		s.keptDirs[t.TableDir] = struct{}{}
+	}
+	for _, f := range t.files {
+		delete(s.keys, f.Key)
+	}
+	delete(s.tombstones, t.ID)
+	return ForgetTopicResult{}
+}
+
+// topicOrTombstone finds a topic whose table may still have to be brought up to date.
+func (s *State) topicOrTombstone(id record.TopicID) *topicState {
+	if t := s.topics[id]; t != nil {
+		return t
+	}
+	return s.tombstones[id]
+}
+
+func (s *State) projected(c Projected) Result {
+	t := s.topicOrTombstone(c.Topic)
+	switch {
+	case t == nil:
+		return ProjectedResult{Err: ErrUnknownTopic}
+	case c.Version < t.version, c.UpTo < t.upTo, c.UpTo >= s.next-1:
+		return ProjectedResult{Err: ErrStaleInput} // this entry may bring adds that nobody has seen yet
+	case c.Version == t.version && c.UpTo != t.upTo:
+		return ProjectedResult{Err: ErrStaleInput} // one version, one progress
+	}
+	t.version, t.upTo = c.Version, c.UpTo
+	n := 0
+	for n < len(t.adds) && t.adds[n].Seq <= c.UpTo {
+		n++
+	}
+	t.adds = append([]PendingAdd(nil), t.adds[n:]...)
+	if len(t.adds) == 0 {
+		delete(s.withAdds, t.ID)
+	}
+	return ProjectedResult{}
+}

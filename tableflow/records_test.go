@@ -1,0 +1,221 @@
+package tableflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/bargedata/barge/record"
+)
+
+// I10: what a consumer reads from Parquet equals what the producer sent.
+func TestRecordsComeBackAsTheyWereSent(t *testing.T) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		cfg := WriterConfig{RowGroupRows: 1 + rng.IntN(700), PageBytes: 1 << (6 + rng.IntN(10))}
+		var parts []rows
+		for p := range int32(1 + rng.IntN(4)) {
+			parts = append(parts, rows{p * 3, oddRecords(rng, rng.IntN(900), record.Offset(rng.IntN(1000)))})
+		}
+		body, stats := writeFile(t, cfg, parts...)
+		f, _ := openFile(t, body)
+		if f.Rows() != stats.Rows {
+			t.Fatalf("seed %d: %d rows, stats say %d", seed, f.Rows(), stats.Rows)
+		}
+		i := 0
+		for _, p := range parts {
+			if len(p.records) == 0 {
+				continue
+			}
+			part := stats.Parts[i]
+			i++
+			if part.Partition != p.partition || part.Rows != int64(len(p.records)) || part.Base != p.records[0].Offset ||
+				part.Last != p.records[len(p.records)-1].Offset {
+				t.Fatalf("seed %d: part %+v for partition %d with %d rows", seed, part, p.partition, len(p.records))
+			}
+			if d := diff(p.records, readPart(t, f, part, 0)); d != "" {
+				t.Fatalf("seed %d partition %d: %s", seed, p.partition, d)
+			}
+			for range 5 {
+				from := part.Base + record.Offset(rng.Int64N(int64(part.Last-part.Base)+3)) - 1
+				want := p.records
+				for len(want) > 0 && want[0].Offset < from {
+					want = want[1:]
+				}
+				if d := diff(want, readPart(t, f, part, from)); d != "" {
+					t.Fatalf("seed %d partition %d from %d: %s", seed, p.partition, from, d)
+				}
+			}
+		}
+	}
+}
+
+func TestLargeValuesComeBack(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	big := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = "abcdefgh"[rng.IntN(8)]
+		}
+		return b
+	}
+	recs := oddRecords(rng, 50, 0)
+	recs[3].Value = big(10 << 20)
+	recs[4].Key = big(10 << 20)
+	recs[5].Value = append(big(10<<20), 0xff)
+	recs[6].Headers = []record.Header{{Key: string(big(1 << 20)), Value: big(10 << 20)}, {Key: "\xff", Value: big(1 << 20)}}
+	recs[7].Headers = make([]record.Header, maxHeaders)
+	recs[8].Headers = make([]record.Header, maxHeaders+1)
+	body, stats := writeFile(t, WriterConfig{}, rows{0, recs})
+	f, _ := openFile(t, body)
+	if d := diff(recs, readPart(t, f, stats.Parts[0], 0)); d != "" {
+		t.Fatal(d)
+	}
+	if got := readPart(t, f, stats.Parts[0], recs[5].Offset); len(got) != 45 {
+		t.Fatalf("%d rows from the sixth on", len(got))
+	}
+}
+
+func TestRowGroupsAreBoundedByBytes(t *testing.T) {
+	recs := logRecords(rand.New(rand.NewPCG(1, 1)), 5000, 0)
+	_, stats := writeFile(t, WriterConfig{RowGroupBytes: 256 << 10}, rows{0, recs}, rows{1, recs[:10]})
+	if n := stats.Parts[0].RowGroups; n < 5 || n > 9 {
+		t.Fatalf("%d row groups for about %d bytes", n, stats.RawBytes)
+	}
+	if p := stats.Parts[1]; p.RowGroup != stats.Parts[0].RowGroups || p.RowGroups != 1 {
+		t.Fatalf("second partition %+v after %+v", p, stats.Parts[0])
+	}
+}
+
+func TestReadingFromAnOffsetReadsLittle(t *testing.T) {
+	recs := logRecords(rand.New(rand.NewPCG(1, 1)), 60_000, 0)
+	body, stats := writeFile(t, WriterConfig{}, rows{0, recs})
+	f, src := openFile(t, body)
+	if len(src.gets) > 2 {
+		t.Fatalf("%d reads to open", len(src.gets))
+	}
+	src.gets = nil
+	n := 0
+	err := f.Records(context.Background(), stats.Parts[0].RowGroup, stats.Parts[0].RowGroups, 30_000, func(r *record.Record) bool {
+		if r.Offset != record.Offset(30_000+n) {
+			t.Fatalf("offset %d", r.Offset)
+		}
+		n++
+		return n < 1000
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for _, g := range src.gets {
+		total += g
+	}
+	t.Logf("file %d bytes: %d reads of %v bytes for 1000 rows", len(body), len(src.gets), src.gets)
+	if len(src.gets) > 5 || total > int64(len(body))/2 {
+		t.Fatalf("%d reads, %d bytes of a file of %d", len(src.gets), total, len(body))
+	}
+}
+
+func TestWriterRefusesRowsOutOfOrder(t *testing.T) {
+	for name, do := range map[string]func(w *Writer) error{
+		"offset twice":       func(w *Writer) error { return w.Append(&record.Record{Offset: 5}) },
+		"partition twice":    func(w *Writer) error { return w.StartPartition(2) },
+		"partition backward": func(w *Writer) error { return w.StartPartition(1) },
+	} {
+		w := NewWriter(&bytes.Buffer{}, WriterConfig{})
+		if err := errors.Join(w.StartPartition(2), w.Append(&record.Record{Offset: 5})); err != nil {
+			t.Fatal(err)
+		}
+		if err := do(w); !errors.Is(err, ErrOrder) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := w.Close(); !errors.Is(err, ErrOrder) {
+			t.Errorf("%s: close after it: %v", name, err)
+		}
+	}
+	if err := NewWriter(&bytes.Buffer{}, WriterConfig{}).Append(&record.Record{}); !errors.Is(err, ErrOrder) {
+		t.Errorf("row without partition: %v", err)
+	}
+}
+
+func TestEmptyFileIsLegal(t *testing.T) {
+	body, stats := writeFile(t, WriterConfig{}, rows{3, nil})
+	f, _ := openFile(t, body)
+	if f.Rows() != 0 || f.RowGroups() != 0 || len(stats.Parts) != 0 {
+		t.Fatalf("%d rows, %d row groups, parts %v", f.Rows(), f.RowGroups(), stats.Parts)
+	}
+}
+
+func TestHeadShowsTheVisibleColumns(t *testing.T) {
+	recs := []record.Record{
+		{Offset: 4, Timestamp: 5, Key: []byte("k"), Headers: []record.Header{{Key: "h", Value: nil}}},
+		{Offset: 6, Timestamp: 1 << 62},
+	}
+	body, _ := writeFile(t, WriterConfig{}, rows{1, recs}, rows{2, recs})
+	f, _ := openFile(t, body)
+	got, err := f.Head(context.Background(), 3)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d rows, %v", len(got), err)
+	}
+	if got[0].Partition != 1 || got[2].Partition != 2 || got[1].Error == "" || got[0].Error != "" || got[0].SchemaID != nil {
+		t.Fatalf("%+v", got)
+	}
+	if d := diff(append(recs, recs[0]), []record.Record{got[0].Record, got[1].Record, got[2].Record}); d != "" {
+		t.Fatal(d)
+	}
+}
+
+func TestDamagedFilesAreRefused(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	recs := oddRecords(rng, 400, 0)
+	body, stats := writeFile(t, WriterConfig{RowGroupRows: 150, PageBytes: 4 << 10}, rows{0, recs})
+	read := func(b []byte) ([]record.Record, error) {
+		f, err := OpenFile(context.Background(), &memory{body: b}, "k", int64(len(b)))
+		if err != nil {
+			return nil, err
+		}
+		var got []record.Record
+		err = f.Records(context.Background(), 0, f.RowGroups(), 0, func(r *record.Record) bool {
+			got = append(got, clone(r))
+			return true
+		})
+		return got, err
+	}
+	for cut := 0; cut < len(body); cut += 1 + len(body)/200 {
+		if _, err := read(body[:cut]); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+	}
+	dataEnd := int64(0)
+	f, _ := openFile(t, body)
+	for _, g := range f.groups {
+		for _, c := range g.chunks {
+			last := c.pages[len(c.pages)-1]
+			dataEnd = max(dataEnd, last.pos+last.len)
+		}
+	}
+	// Every page has a checksum: a flipped bit in the data is either seen or lies in a column that is not read.
+	for range 500 {
+		b := bytes.Clone(body)
+		pos := rng.Int64N(dataEnd)
+		b[pos] ^= 1 << rng.IntN(8)
+		got, err := read(b)
+		if err == nil {
+			if d := diff(recs, got); d != "" {
+				t.Fatalf("bit flipped at %d goes unseen: %s", pos, d)
+			}
+		}
+	}
+	for range 2000 { // the tail: errors or not, but no panic
+		b := bytes.Clone(body)
+		b[dataEnd+rng.Int64N(int64(len(b))-dataEnd)] ^= byte(1 + rng.IntN(255))
+		_, _ = read(b)
+	}
+	_ = stats
+}
