@@ -103,11 +103,11 @@ func (c *Compactor) Run(ctx context.Context) error {
 		err := c.round(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the round was cut by the stop that was asked for
 		case errors.Is(err, metadata.ErrFenced):
 			return err
 		case err != nil:
-			c.logger.Warn("background work failed; it is tried again", "err", err, "after", backoff)
+			c.logger.WarnContext(ctx, "background work failed; it is tried again", "err", err, "after", backoff)
 			backoff = min(2*backoff, 30*time.Second)
 		default:
 			backoff = c.cfg.Tick

@@ -31,6 +31,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	t.Helper()
 	l := &lab{t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000)}
 	l.store = objectstore.NewMemory(func() time.Time { return l.clock })
 	l.sess = l.must(metadata.OpenSession{}).(metadata.OpenSessionResult).Session
@@ -78,7 +79,10 @@ func (l *lab) produce(n int, topics ...metadata.Topic) string {
 	for _, t := range topics {
 		b := record.NewBuilder(record.None)
 		for i := range n {
-			b.Append(&record.Record{Offset: record.Offset(i), Timestamp: l.clock.UnixMilli(), Value: fmt.Appendf(nil, "%s-%d-%d", t.Name, l.count, i)})
+			r := record.Record{Offset: record.Offset(i), Timestamp: l.clock.UnixMilli(), Value: fmt.Appendf(nil, "%s-%d-%d", t.Name, l.count, i)}
+			if err := b.Append(&r); err != nil {
+				l.t.Fatal(err)
+			}
 		}
 		raw, err := b.Build(nil)
 		if err != nil {

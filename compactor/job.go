@@ -59,7 +59,7 @@ func (c *Compactor) runJob(ctx context.Context, job Job) error {
 	for i, f := range files {
 		c.files.Add(1)
 		c.rows.Add(f.Rows)
-		c.logger.Info("compacted", "topic", job.Topics[i].Topic.Name, "object", f.Key, "rows", f.Rows, "bytes", int64(f.Size))
+		c.logger.InfoContext(ctx, "compacted", "topic", job.Topics[i].Topic.Name, "object", f.Key, "rows", f.Rows, "bytes", int64(f.Size))
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func (c *Compactor) releaseJob(ctx context.Context, job metadata.JobID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
 	defer cancel()
 	if _, err := c.log.Do(ctx, metadata.ReleaseJob{Job: job}); err != nil {
-		c.logger.Warn("job claim not released", "job", uint64(job), "err", err)
+		c.logger.WarnContext(ctx, "job claim not released", "job", uint64(job), "err", err)
 	}
 }
 
@@ -79,14 +79,13 @@ func (c *Compactor) writeFiles(ctx context.Context, job Job, outputs []string) (
 	if err != nil {
 		return nil, err
 	}
-	var scratch []record.Record
 	files := make([]metadata.NewFile, 0, len(job.Topics))
 	for i, t := range job.Topics {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var out bytes.Buffer
-		stats, err := writeTopic(&out, t, bodies, record.Limits{Decompressed: c.cfg.Decompressed}, &scratch)
+		stats, err := writeTopic(&out, t, bodies, record.Limits{Decompressed: c.cfg.Decompressed})
 		if err != nil {
 			return nil, fmt.Errorf("write %s for topic %s: %w", outputs[i], t.Topic.Name, err)
 		}
@@ -130,14 +129,14 @@ func (c *Compactor) readObjects(ctx context.Context, inputs []Input) (map[string
 	return byKey, nil
 }
 
-func writeTopic(out *bytes.Buffer, t TopicJob, bodies map[string][]byte, limits record.Limits, scratch *[]record.Record) (tableflow.FileStats, error) {
+func writeTopic(out *bytes.Buffer, t TopicJob, bodies map[string][]byte, limits record.Limits) (tableflow.FileStats, error) {
 	w := tableflow.NewWriter(out, tableflow.WriterConfig{})
 	for _, part := range t.Parts {
 		if err := w.StartPartition(part.Partition); err != nil {
 			return tableflow.FileStats{}, err
 		}
 		for i := range part.Runs {
-			if err := writeRun(w, &part.Runs[i], bodies[part.Runs[i].Key], limits, scratch); err != nil {
+			if err := writeRun(w, &part.Runs[i], bodies[part.Runs[i].Key], limits); err != nil {
 				return tableflow.FileStats{}, fmt.Errorf("partition %d, offsets %d to %d in %s: %w",
 					part.Partition, part.Runs[i].Base, part.Runs[i].End, part.Runs[i].Key, err)
 			}
@@ -147,7 +146,7 @@ func writeTopic(out *bytes.Buffer, t TopicJob, bodies map[string][]byte, limits 
 }
 
 // writeRun appends the rows of one run, whose batches follow one another in the object and in the log.
-func writeRun(w *tableflow.Writer, run *metadata.Run, body []byte, limits record.Limits, scratch *[]record.Record) error {
+func writeRun(w *tableflow.Writer, run *metadata.Run, body []byte, limits record.Limits) error {
 	end := int64(run.Pos) + int64(run.Len)
 	if run.Pos < 0 || end > int64(len(body)) {
 		return fmt.Errorf("run lies outside the object's %d bytes: %w", len(body), metadata.ErrCorrupt)
@@ -159,19 +158,15 @@ func writeRun(w *tableflow.Writer, run *metadata.Run, body []byte, limits record
 		if err != nil {
 			return err
 		}
-		records, err := batch.Decode(limits, (*scratch)[:0])
-		if err != nil {
-			return err
-		}
-		for i := range records {
-			r := &records[i]
+		var appendErr error
+		err = batch.Each(limits, func(r *record.Record) bool {
 			r.Offset += next - batch.BaseOffset()
-			if err := w.Append(r); err != nil {
-				return fmt.Errorf("offset %d: %w", r.Offset, err)
-			}
+			appendErr = w.Append(r)
+			return appendErr == nil
+		})
+		if err := errors.Join(err, appendErr); err != nil {
+			return fmt.Errorf("batch at offset %d: %w", next, err)
 		}
-		clear(records) // let the decoded buffers go
-		*scratch = records
 		next += record.Offset(batch.OffsetCount())
 		rest = after
 	}

@@ -101,7 +101,7 @@ func (c *Compactor) projectTable(ctx context.Context, p metadata.PendingTable) e
 			c.tableCommits.Add(1)
 			if next.Version > 0 && next.Version%delta.CheckpointEvery == 0 {
 				if err := log.Checkpoint(ctx, next); err != nil {
-					c.logger.Warn("table checkpoint not written; the next one covers it", "topic", p.Topic.Name, "err", err)
+					c.logger.WarnContext(ctx, "table checkpoint not written; the next one covers it", "topic", p.Topic.Name, "err", err)
 				}
 			}
 			return c.projected(ctx, p, next, upTo)
@@ -135,7 +135,7 @@ func (c *Compactor) projected(ctx context.Context, p metadata.PendingTable, snap
 	if err := res.(metadata.ProjectedResult).Err; err != nil && !errors.Is(err, metadata.ErrUnknownTopic) {
 		return fmt.Errorf("record version %d: %w", snap.Version, err)
 	}
-	c.logger.Info("projected", "topic", p.Topic.Name, "version", snap.Version, "seq", upTo)
+	c.logger.InfoContext(ctx, "projected", "topic", p.Topic.Name, "version", snap.Version, "seq", upTo)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (c *Compactor) deleteReleased(ctx context.Context) error {
 			return fmt.Errorf("forget %d deleted objects: %w", len(keys), err)
 		}
 		c.objectsDeleted.Add(int64(len(keys)))
-		c.logger.Info("swept released objects", "count", len(keys), "object", keys[0])
+		c.logger.InfoContext(ctx, "swept released objects", "count", len(keys), "object", keys[0])
 	}
 }
 
@@ -89,6 +89,6 @@ func (c *Compactor) dropTable(ctx context.Context, t metadata.Topic) error {
 		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, err)
 	}
 	c.drop(t.ID)
-	c.logger.Info("dropped table", "topic", t.Name, "object", prefix)
+	c.logger.InfoContext(ctx, "dropped table", "topic", t.Name, "object", prefix)
 	return nil
 }

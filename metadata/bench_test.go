@@ -24,6 +24,7 @@ func BenchmarkApply(b *testing.B) {
 const benchRuns, benchBatches = 128, 2
 
 func benchmarkApply(b *testing.B, partitions int32, idempotent bool) {
+	b.Helper()
 	b.ReportAllocs()
 	runs := min(benchRuns, partitions)
 	s := testState(b, partitions)
@@ -56,7 +57,7 @@ func benchmarkApply(b *testing.B, partitions int32, idempotent bool) {
 			}
 		}
 		entry.Seq, entry.Time, entry.Commands[0] = s.next, int64(counter), c
-		if r := s.Apply(entry)[0].(CommitObjectResult); r.Err != nil || r.Batches[0][0].Err != nil {
+		if r, ok := s.Apply(entry)[0].(CommitObjectResult); !ok || r.Err != nil || r.Batches[0][0].Err != nil {
 			b.Fatal(r)
 		}
 		counter++

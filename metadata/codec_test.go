@@ -293,7 +293,9 @@ func Example() {
 		Session: 1, Counter: 1, Key: "wal/1/a", Size: 4096,
 		Runs: []CommitRun{{Partition: p, Pos: 64, Batches: []CommitBatch{{Len: 900, Records: 12, ProducerID: -1}}}},
 	}}})
-	fmt.Println("base offset", results[0].(CommitObjectResult).Batches[0][0].BaseOffset)
+	if committed, ok := results[0].(CommitObjectResult); ok {
+		fmt.Println("base offset", committed.Batches[0][0].BaseOffset)
+	}
 	loc, _ := view.Locate(p, 5, 1<<20)
 	fmt.Println("offset 5 lies in", loc.Slices[0].Run.Key, "from byte", loc.Slices[0].Run.Pos)
 	// Output:

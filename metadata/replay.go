@@ -18,7 +18,7 @@ func (s *Sequencer) open(ctx context.Context) (*seqCore, error) {
 	if err := s.catchUp(ctx, acquired); err != nil {
 		return nil, fmt.Errorf("replay metadata log up to %d: %w", acquired.Next, err)
 	}
-	s.out.Info("metadata log acquired", "term", acquired.Term, "next", acquired.Next, "snapshot_seq", acquired.SnapshotSeq,
+	s.out.InfoContext(ctx, "metadata log acquired", "term", acquired.Term, "next", acquired.Next, "snapshot_seq", acquired.SnapshotSeq,
 		"snapshot_bytes", len(acquired.Snapshot), "replay_seconds", s.now().Sub(began).Seconds())
 	return &seqCore{
 		cfg: s.cfg, ids: s.ids, term: acquired.Term, next: acquired.Next, time: s.view.EntryTime(),
@@ -38,7 +38,7 @@ func (s *Sequencer) acquire(ctx context.Context) (Acquired, error) {
 		if errors.Is(err, ErrCorrupt) || ctx.Err() != nil || try+1 == acquireTries {
 			return Acquired{}, fmt.Errorf("acquire metadata log: %w", err)
 		}
-		s.out.Warn("acquiring the metadata log failed, trying again", "err", err)
+		s.out.WarnContext(ctx, "acquiring the metadata log failed, trying again", "err", err)
 		if err := pause(ctx, 100*time.Millisecond<<try); err != nil {
 			return Acquired{}, err
 		}

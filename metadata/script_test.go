@@ -17,6 +17,7 @@ import (
 // when replayed (I9).
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
+		t.Helper()
 		s := &script{t: t, view: NewView(), time: 1000}
 		datadriven.RunTest(t, path, s.run)
 		replayed := NewState()
@@ -42,6 +43,7 @@ type script struct {
 }
 
 func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
 	switch d.Cmd {
 	case "apply":
 		return s.apply(d)

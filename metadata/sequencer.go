@@ -176,7 +176,7 @@ func (s *Sequencer) Run(ctx context.Context) error {
 	core, err := s.open(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before there was anything to finish
+			return nil // told to stop before there was anything to finish
 		}
 		return err
 	}
@@ -189,7 +189,7 @@ func (s *Sequencer) Run(ctx context.Context) error {
 		if hintErr == nil && hint.Term > core.term {
 			err = fmt.Errorf("term %d now belongs to %q: %w", hint.Term, hint.Owner, err)
 		}
-		s.out.Warn("fenced", "term", core.term, "owner", hint.Owner, "err", err)
+		s.out.WarnContext(ctx, "fenced", "term", core.term, "owner", hint.Owner, "err", err)
 	}
 	return err
 }

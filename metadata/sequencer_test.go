@@ -152,7 +152,8 @@ func TestCommandsThatQueueMeanwhileShareOneEntry(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if _, twice := seen.LoadOrStore(res.(AllocateProducerIDsResult).First, true); twice {
+				ids, ok := res.(AllocateProducerIDsResult)
+				if _, twice := seen.LoadOrStore(ids.First, true); twice || !ok {
 					t.Errorf("%+v was answered twice", res)
 				}
 			})

@@ -1,0 +1,429 @@
+package barge
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bargedata/barge/batcher"
+	"github.com/bargedata/barge/compactor"
+	"github.com/bargedata/barge/console"
+	"github.com/bargedata/barge/fetch"
+	"github.com/bargedata/barge/group"
+	"github.com/bargedata/barge/ingest"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/bucketlog"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
+)
+
+// Parts are what an agent gets from outside: everything that is not a plain setting. All but Store are needed.
+type Parts struct {
+	Logger  *slog.Logger
+	Env     func(string) string // environment, for the keys of S3
+	Now     func() time.Time
+	Seed    uint64 // of all randomness; truly random outside simulations, since fencing rests on ids made of it
+	Version string
+	Store   objectstore.Store // instead of the one Config.Store names
+}
+
+// Agent is one process of a cluster. Make it with New, run it once with Run.
+type Agent struct {
+	cfg     Config
+	parts   Parts
+	log     *slog.Logger
+	entropy *entropy
+
+	ready    chan struct{}
+	draining atomic.Bool
+	kafka    net.Listener
+	admin    net.Listener
+	opened   objectstore.Store // by Run itself
+	live     atomic.Pointer[livePlant]
+}
+
+// New checks the configuration. Nothing is opened and nothing starts before Run.
+func New(cfg Config, parts Parts) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if parts.Logger == nil || parts.Env == nil || parts.Now == nil {
+		return nil, errors.New("barge.New: Logger, Env and Now are needed")
+	}
+	return &Agent{cfg: cfg, parts: parts, log: parts.Logger, entropy: newEntropy(parts.Seed), ready: make(chan struct{})}, nil
+}
+
+// Ready is closed when the agent takes requests.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Addr is the bound Kafka address, valid after Ready.
+func (a *Agent) Addr() string { return a.kafka.Addr().String() }
+
+// HTTPAddr is the bound admin address, valid after Ready; empty when there is none.
+func (a *Agent) HTTPAddr() string {
+	if a.admin == nil {
+		return ""
+	}
+	return a.admin.Addr().String()
+}
+
+// livePlant holds the parts of a running agent that Stats and the console look at.
+type livePlant struct {
+	cluster       string
+	recordsBefore int64 // offsets given before this agent's session
+	view          *metadata.View
+	meter         *objectstore.Meter
+	batcher       *batcher.Batcher
+	metrics       *console.Metrics
+	compactor     *compactor.Compactor
+}
+
+// Run opens the store, takes the log over, and serves until ctx ends; then it drains: connections finish what is in flight, the
+// batcher writes what waits, the session is sealed. It returns nil after a drain, metadata.ErrFenced (wrapped) when another agent took
+// the log, or what kept it from starting.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.listen(ctx); err != nil {
+		return err
+	}
+	defer a.closeListeners()
+	store, meter, cluster, err := a.openCluster(ctx)
+	if err != nil {
+		return err
+	}
+	if c, ok := a.opened.(io.Closer); ok {
+		defer func() {
+			if err := c.Close(); err != nil {
+				a.log.WarnContext(ctx, "store not closed cleanly", "err", err)
+			}
+		}()
+	}
+	return a.serve(ctx, store, meter, cluster)
+}
+
+func (a *Agent) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if a.kafka, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
+		return fmt.Errorf("kafka listener: %w: choose another address with --listen", err)
+	}
+	if a.cfg.HTTP == "" {
+		return nil
+	}
+	if a.admin, err = lc.Listen(ctx, "tcp", a.cfg.HTTP); err != nil {
+		a.closeListeners()
+		return fmt.Errorf("admin listener: %w: choose another address with --http, or none with --http ''", err)
+	}
+	return nil
+}
+
+func (a *Agent) closeListeners() {
+	// Both are closed already when their servers ended; closing twice is harmless.
+	_ = a.kafka.Close()
+	if a.admin != nil {
+		_ = a.admin.Close()
+	}
+}
+
+// openCluster opens the store behind meter and retries, joins its cluster, and probes it once.
+func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstore.Meter, string, error) {
+	raw := a.parts.Store
+	if raw == nil {
+		var err error
+		if raw, err = OpenStore(ctx, a.cfg.Store, true, a.parts.Env, a.parts.Now); err != nil {
+			return nil, nil, "", storeHint(err)
+		}
+		a.opened = raw
+	}
+	meter := objectstore.NewTimedMeter(raw, a.parts.Now)
+	retries := objectstore.RetryConfig{}
+	if strings.HasPrefix(a.cfg.Store, "file://") {
+		retries.HedgeDelay = -1 // a second write waits for the same disk
+	}
+	store := objectstore.WithRetry(meter, retries, a.parts.Now, a.entropy.rand(), a.log)
+	cluster, err := joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, a.parts.Now(), a.entropy)
+	if err != nil {
+		return nil, nil, "", storeHint(err)
+	}
+	// The probe races on the bare store: retries would blur who won.
+	if err := probeOnce(ctx, meter, a.entropy.id()); err != nil {
+		return nil, nil, "", storeHint(fmt.Errorf("store %s: %w", redact(a.cfg.Store), err))
+	}
+	return store, meter, cluster, nil
+}
+
+func storeHint(err error) error {
+	if errors.Is(err, objectstore.ErrDenied) {
+		return fmt.Errorf("%w (keys of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", err)
+	}
+	return err
+}
+
+// serve runs the agent's parts in two circles. The inner one (the sequencer) outlives the outer (front doors, batcher, background
+// work), so that a drain can still commit.
+func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string) error {
+	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopInner()
+	log, err := bucketlog.New(store, bucketlog.Config{Prefix: "meta/0"}, a.entropy.id16, a.log)
+	if err != nil {
+		return err
+	}
+	view := metadata.NewView()
+	sequencer := metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised()}, log, view, a.parts.Now, a.entropy.id16, a.log)
+	sequenced := make(chan error, 1)
+	go func() { sequenced <- sequencer.Run(inner) }()
+
+	work, stopWork := context.WithCancelCause(ctx)
+	defer stopWork(nil)
+	var seqErr error
+	over := make(chan struct{})
+	go func() {
+		seqErr = <-sequenced
+		close(over)
+		stopWork(seqErr) // nobody can commit any more
+	}()
+	select {
+	case <-sequencer.Ready():
+	case <-over:
+		return fmt.Errorf("metadata log: %w", seqErr)
+	case <-ctx.Done():
+		stopInner()
+		<-over
+		return nil
+	}
+	workErr := a.work(work, store, meter, cluster, view, sequencer)
+	stopInner()
+	<-over
+	return errors.Join(workErr, seqErr)
+}
+
+// sealOthers ends the sessions that earlier agents left open. There is one agent to a bucket: whoever acquired the log before
+// is dead or fenced, and its claims would hold topics for ever.
+func (a *Agent) sealOthers(ctx context.Context, view *metadata.View, sequencer *metadata.Sequencer) error {
+	for _, s := range view.Sessions() {
+		if s.Sealed {
+			continue
+		}
+		if _, err := sequencer.Do(ctx, metadata.SealSession{Session: s.ID}); err != nil {
+			return fmt.Errorf("seal session %d of an earlier agent: %w", s.ID, err)
+		}
+		a.log.InfoContext(ctx, "sealed the session of an earlier agent", "session", uint64(s.ID), "address", s.Agent.Address)
+	}
+	return nil
+}
+
+// work opens a session and runs everything that commits, until ctx ends.
+func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string, view *metadata.View, sequencer *metadata.Sequencer) error {
+	if err := a.sealOthers(ctx, view, sequencer); err != nil {
+		return err
+	}
+	res, err := sequencer.Do(ctx, metadata.OpenSession{Agent: metadata.AgentInfo{
+		Address: a.advertised(), HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Version: a.parts.Version, Roles: a.cfg.Roles,
+	}})
+	if err != nil {
+		return fmt.Errorf("open a session: %w", err)
+	}
+	opened := res.(metadata.OpenSessionResult)
+	if opened.Err != nil {
+		return fmt.Errorf("open a session: %w", opened.Err)
+	}
+	p, err := a.build(store, meter, cluster, opened.Session, view, sequencer)
+	if err != nil {
+		return err
+	}
+	a.live.Store(p.live)
+	err = p.run(ctx, a)
+
+	seal, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if _, sealErr := sequencer.Do(seal, metadata.SealSession{Session: opened.Session}); sealErr != nil {
+		a.log.WarnContext(ctx, "session not sealed", "err", sealErr)
+	}
+	return err
+}
+
+// plant is what runs between the opening and the sealing of a session.
+type plant struct {
+	live    *livePlant
+	server  *ingest.Server
+	batcher *batcher.Batcher
+	groups  *group.Coordinator
+	console *console.Server
+}
+
+func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster string, session metadata.SessionID, view *metadata.View, sequencer *metadata.Sequencer) (*plant, error) {
+	metrics := console.NewMetrics()
+
+	fetchConfig := fetch.DefaultConfig()
+	fetchConfig.TailBytes = a.cfg.CacheBytes
+	fetchConfig.ObjectBytes = a.cfg.CacheBytes / 2
+	open := func(ctx context.Context, key string, size int64) (fetch.FileReader, error) {
+		return tableflow.OpenFile(ctx, store, key, size)
+	}
+	reader, err := fetch.New(fetchConfig, view, store, open, a.log)
+	if err != nil {
+		return nil, err
+	}
+
+	batches, err := batcher.New(batcher.Config{
+		Session: session, Cluster: clusterHash(cluster),
+		FlushInterval: a.cfg.FlushInterval, FlushBytes: a.cfg.FlushBytes, BufferBytes: a.cfg.BufferBytes,
+		DrainTimeout: a.cfg.DrainTimeout, OnCommit: reader.Seed,
+	}, store, sequencer, a.parts.Now, a.entropy.rand(), metrics, a.log)
+	if err != nil {
+		return nil, err
+	}
+
+	groupConfig := group.DefaultConfig()
+	groupConfig.Owner = a.advertised()
+	groups, err := group.New(groupConfig, view, sequencer, a.parts.Now, a.entropy.rand(), a.log)
+	if err != nil {
+		return nil, err
+	}
+
+	serverConfig := ingest.DefaultConfig()
+	serverConfig.Listener, serverConfig.Advertise = a.kafka, a.cfg.Advertise
+	serverConfig.NodeID, serverConfig.ClusterID, serverConfig.Zone = nodeID(session), cluster, a.cfg.Zone
+	serverConfig.BrokerVersion = a.parts.Version
+	serverConfig.AutoCreateTopics, serverConfig.NumPartitions = a.cfg.AutoCreateTopics, a.cfg.NumPartitions
+	serverConfig.ProduceBytes, serverConfig.DrainTimeout = int(a.cfg.MaxRequestBytes), a.cfg.DrainTimeout
+	server, err := ingest.New(serverConfig, ingest.Deps{
+		View: view, Commands: sequencer, Batches: ingest.FromBatcher(batches), Reader: reader, Groups: groups,
+		Now: a.parts.Now, NewTopicID: a.entropy.topicID, Observer: metrics, Log: a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	compactConfig := compactor.DefaultConfig()
+	compactConfig.Session, compactConfig.Cluster = session, cluster
+	compactConfig.ReleaseGrace, compactConfig.Fence = a.cfg.ReleaseGrace, a.cfg.TableFence
+	compactConfig.Limits.Interval = a.cfg.TableCommitInterval
+	worker := compactor.New(compactConfig, view, sequencer, store, a.parts.Now, a.entropy.id, a.log)
+
+	p := &plant{
+		live:   &livePlant{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, metrics: metrics, compactor: worker},
+		server: server, batcher: batches, groups: groups,
+	}
+	if a.admin != nil {
+		p.console = console.New(console.Config{Listener: a.admin, Version: a.parts.Version}, a.sources(p.live))
+	}
+	return p, nil
+}
+
+// nodeID is the number clients know this agent by: its session's, which is never used again for another address.
+func nodeID(session metadata.SessionID) int32 { return int32(session & 0x7fffffff) }
+
+// run starts the parts and stops them front to back: first no new requests, then what is in flight, then background work.
+func (p *plant) run(ctx context.Context, a *Agent) error {
+	back, stopBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBack()
+	var fronts, backs errgroup.Group
+	fail := make(chan error, 8)
+	start := func(g *errgroup.Group, ctx context.Context, name string, run func(context.Context) error) {
+		g.Go(func() error {
+			err := run(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+				select {
+				case fail <- err:
+				default: // one is enough to stop the agent; Wait returns the first of each group
+				}
+			}
+			return err
+		})
+	}
+	front, stopFront := context.WithCancel(ctx)
+	defer stopFront()
+	start(&backs, back, "batcher", p.batcher.Run)
+	start(&backs, back, "console", func(ctx context.Context) error {
+		if p.console == nil {
+			return nil
+		}
+		return p.console.Run(ctx)
+	})
+	// The coordinator and the compactor end with the front: nothing acked depends on them any more.
+	start(&fronts, front, "group coordinator", p.groups.Run)
+	start(&fronts, front, "compactor", func(ctx context.Context) error {
+		if !a.hasRole(RoleCompact) {
+			return nil
+		}
+		return p.live.compactor.Run(ctx)
+	})
+	start(&fronts, front, "kafka listener", p.server.Run)
+
+	close(a.ready)
+	a.log.InfoContext(ctx, "ready", "kafka", a.Addr(), "http", a.HTTPAddr(), "store", redact(a.cfg.Store))
+	select {
+	case <-ctx.Done():
+	case err := <-fail:
+		a.log.ErrorContext(ctx, "a part of the agent ended", "err", err)
+	}
+	a.draining.Store(true)
+	a.log.InfoContext(ctx, "draining")
+	stopFront()
+	frontErr := fronts.Wait()
+	stopBack()
+	return errors.Join(frontErr, backs.Wait())
+}
+
+func (a *Agent) hasRole(role string) bool {
+	return slices.Contains(a.cfg.Roles, role)
+}
+
+func (a *Agent) advertised() string {
+	if a.cfg.Advertise != "" {
+		return a.cfg.Advertise
+	}
+	return a.kafka.Addr().String()
+}
+
+// entropy is the agent's one source of randomness, safe for concurrent use.
+type entropy struct {
+	mu  sync.Mutex
+	src *rand.ChaCha8
+}
+
+func newEntropy(seed uint64) *entropy {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	return &entropy{src: rand.NewChaCha8(key)}
+}
+
+func (e *entropy) uint64() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.src.Uint64()
+}
+
+func (e *entropy) id16() (id [16]byte) {
+	binary.LittleEndian.PutUint64(id[:8], e.uint64())
+	binary.LittleEndian.PutUint64(id[8:], e.uint64())
+	return id
+}
+
+func (e *entropy) id() string {
+	id := e.id16()
+	return hex.EncodeToString(id[:])
+}
+
+func (e *entropy) topicID() record.TopicID {
+	id := record.TopicID(e.id16())
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a random UUID, as Kafka's topic ids are
+	return id
+}
+
+// rand makes a source of its own for a part that wants one.
+func (e *entropy) rand() *rand.Rand { return rand.New(rand.NewPCG(e.uint64(), e.uint64())) }

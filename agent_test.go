@@ -1,0 +1,249 @@
+package barge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bargedata/barge"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/tableflow/delta"
+)
+
+// running is an agent in this process, on a store the test can look into.
+type running struct {
+	*barge.Agent
+	stop func() error
+}
+
+func start(t *testing.T, store objectstore.Store, change func(*barge.Config)) running {
+	t.Helper()
+	cfg := barge.DefaultConfig()
+	cfg.Listen, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.FlushInterval = 5 * time.Millisecond
+	cfg.TableCommitInterval = 100 * time.Millisecond
+	cfg.AutoCreateTopics = true
+	if change != nil {
+		change(&cfg)
+	}
+	agent, err := barge.New(cfg, barge.Parts{
+		Logger: slog.New(slog.DiscardHandler), Env: func(string) string { return "" }, Now: time.Now,
+		Seed: uint64(time.Now().UnixNano()), Version: "test", Store: store,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- agent.Run(ctx) }()
+	select {
+	case <-agent.Ready():
+	case err := <-done:
+		cancel()
+		t.Fatalf("agent ended: %v", err)
+	case <-time.After(20 * time.Second):
+		cancel()
+		t.Fatal("agent not ready within 20 s")
+	}
+	stopped := false
+	stop := func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-done
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("agent: %v", err)
+		}
+	})
+	return running{agent, stop}
+}
+
+func newClient(t *testing.T, a running, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.Addr()), kgo.AllowAutoTopicCreation()}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func produce(t *testing.T, a running, topic string, from, to int) {
+	t.Helper()
+	c := newClient(t, a, kgo.DefaultProduceTopic(topic))
+	for i := from; i < to; i++ {
+		c.Produce(t.Context(), kgo.StringRecord(fmt.Sprintf("%06d", i)), func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Errorf("produce: %v", err)
+			}
+		})
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// consume wants each of the numbers below n exactly once.
+func consume(t *testing.T, a running, topic string, n int) {
+	t.Helper()
+	c := newClient(t, a, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	seen := map[string]int{}
+	for total := 0; total < n; {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("after %d of %d records: %v", total, n, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++; total++ })
+	}
+	for i := range n {
+		if v := fmt.Sprintf("%06d", i); seen[v] != 1 {
+			t.Fatalf("record %s read %d times", v, seen[v])
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func tableRows(t *testing.T, store objectstore.Store, topic string) (rows int64) {
+	t.Helper()
+	snap, err := delta.NewLog(store, "tables/"+topic, time.Now).Load(t.Context())
+	if errors.Is(err, delta.ErrNoTable) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, add := range snap.Adds() {
+		var stats struct {
+			NumRecords int64 `json:"numRecords"`
+		}
+		if err := json.Unmarshal([]byte(add.Stats), &stats); err != nil {
+			t.Fatal(err)
+		}
+		rows += stats.NumRecords
+	}
+	return rows
+}
+
+func walObjects(t *testing.T, store objectstore.Store) int {
+	t.Helper()
+	objects, err := store.List(t.Context(), "wal/", "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(objects)
+}
+
+func TestRecordsReachTheTableAndAreReplayedFromIt(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	a := start(t, store, func(c *barge.Config) { c.ReleaseGrace = 0; c.CacheBytes = 0 })
+	produce(t, a, "logs", 0, 3000)
+	consume(t, a, "logs", 3000)
+	eventually(t, "3000 rows in the table", func() bool { return tableRows(t, store, "logs") == 3000 })
+	eventually(t, "no WAL object is left", func() bool { return walObjects(t, store) == 0 })
+	consume(t, a, "logs", 3000)
+
+	// More arrives behind what is compacted already: one read crosses the border.
+	produce(t, a, "logs", 3000, 3500)
+	consume(t, a, "logs", 3500)
+	eventually(t, "3500 rows in the table", func() bool { return tableRows(t, store, "logs") == 3500 })
+}
+
+func TestAFreshAgentServesWhatTheStoreHolds(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	a := start(t, store, nil)
+	produce(t, a, "logs", 0, 500)
+	if err := a.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, store, nil)
+	consume(t, b, "logs", 500)
+	produce(t, b, "logs", 500, 700)
+	consume(t, b, "logs", 700)
+	eventually(t, "700 rows in the table", func() bool { return tableRows(t, store, "logs") == 700 })
+}
+
+// One bucket has one sequencer: a second agent takes the log over, and the first ends by itself, naming why.
+func TestASecondAgentFencesTheFirst(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	first := start(t, store, nil)
+	produce(t, first, "logs", 0, 100)
+	second := start(t, store, nil)
+	produceErr := make(chan error, 1)
+	go func() {
+		c, err := kgo.NewClient(kgo.SeedBrokers(first.Addr()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0), kgo.RecordDeliveryTimeout(5*time.Second))
+		if err != nil {
+			produceErr <- err
+			return
+		}
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		produceErr <- c.ProduceSync(ctx, &kgo.Record{Topic: "logs", Value: []byte("late")}).FirstErr()
+	}()
+	if err := <-produceErr; err == nil {
+		t.Error("a deposed agent acknowledged a record")
+	}
+	if err := first.stop(); !errors.Is(err, metadata.ErrFenced) {
+		t.Errorf("the deposed agent ended with %v, want ErrFenced", err)
+	}
+	produce(t, second, "logs", 100, 200)
+	consume(t, second, "logs", 200)
+}
+
+func TestIdleAgentSendsNoRequests(t *testing.T) {
+	store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
+	a := start(t, store, nil)
+	produce(t, a, "logs", 0, 10)
+	eventually(t, "10 rows in the table", func() bool { return tableRows(t, store, "logs") == 10 })
+	eventually(t, "the agent is idle", func() bool {
+		before := store.Snapshot().Total()
+		time.Sleep(300 * time.Millisecond)
+		return store.Snapshot().Total() == before
+	})
+}
+
+func TestAnotherClustersStoreIsRefused(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	if err := start(t, store, func(c *barge.Config) { c.ClusterID = "one" }).stop(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := barge.DefaultConfig()
+	cfg.Listen, cfg.HTTP, cfg.ClusterID = "127.0.0.1:0", "", "two"
+	agent, err := barge.New(cfg, barge.Parts{
+		Logger: slog.New(slog.DiscardHandler), Env: func(string) string { return "" }, Now: time.Now, Store: store,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = agent.Run(t.Context())
+	if err == nil {
+		t.Fatal("an agent of cluster two runs on the store of cluster one")
+	}
+	for _, id := range []string{`"one"`, `"two"`} {
+		if !strings.Contains(err.Error(), id) {
+			t.Errorf("the error does not name %s: %v", id, err)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bargedata/barge"
+)
+
+// values holds every setting of `barge agent` and `barge demo`.
+type values struct {
+	barge.Config
+	LogFormat string
+	LogLevel  slog.Level
+
+	DataDir  string        // demo
+	Rate     int64         // demo: bytes of log lines a second
+	Duration time.Duration // demo: 0 is until it is interrupted
+	Seed     uint64        // demo
+}
+
+// setting is one of them: a flag, a BARGE_ variable and a key of the settings file at once.
+type setting struct {
+	name  string
+	kind  string // shown in the help behind the flag; "" for true or false
+	usage string
+	get   func(*values) string
+	set   func(*values, string) error // the error says what is wanted, not where the text came from
+	// refusal is why the setting cannot be used yet. It is understood, so that whoever writes it learns more than "unknown".
+	refusal string
+}
+
+func (s setting) flag() string { return "--" + s.name }
+
+func (s setting) variable() string {
+	return "BARGE_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+func textSetting(name, kind, usage string, field func(*values) *string) setting {
+	return setting{
+		name: name, kind: kind, usage: usage,
+		get: func(v *values) string { return *field(v) },
+		set: func(v *values, s string) error { *field(v) = s; return nil },
+	}
+}
+
+// notEmpty refuses "", for texts where that has no meaning.
+func notEmpty(s setting) setting {
+	set := s.set
+	s.set = func(v *values, text string) error {
+		if text == "" {
+			return errors.New("want a value, or leave it out for the default")
+		}
+		return set(v, text)
+	}
+	return s
+}
+
+func durationSetting(name, usage string, field func(*values) *time.Duration) setting {
+	return setting{
+		name: name, kind: "duration", usage: usage,
+		get: func(v *values) string { return formatDuration(*field(v)) },
+		set: func(v *values, s string) error {
+			d, err := parseDuration(s)
+			if err != nil {
+				return err
+			}
+			*field(v) = d
+			return nil
+		},
+	}
+}
+
+func sizeSetting(name, usage string, field func(*values) *int64) setting {
+	return setting{
+		name: name, kind: "size", usage: usage,
+		get: func(v *values) string { return formatSize(*field(v)) },
+		set: func(v *values, s string) error {
+			n, err := parseSize(s)
+			if err != nil {
+				return err
+			}
+			*field(v) = n
+			return nil
+		},
+	}
+}
+
+func boolSetting(name, usage string, field func(*values) *bool) setting {
+	return setting{
+		name: name, usage: usage,
+		get: func(v *values) string { return strconv.FormatBool(*field(v)) },
+		set: func(v *values, s string) error {
+			switch strings.ToLower(s) {
+			case "true", "yes", "on", "1":
+				*field(v) = true
+			case "false", "no", "off", "0":
+				*field(v) = false
+			default:
+				return errors.New("want true or false")
+			}
+			return nil
+		},
+	}
+}
+
+// refused makes a setting that is understood and cannot be used.
+func refused(name, why string) setting {
+	return setting{
+		name: name, refusal: why,
+		get: func(*values) string { return "" },
+		set: func(*values, string) error { return errors.New(why) },
+	}
+}
+
+// agentSettings lists what an agent can be told. Their names are the names barge.Config.Validate uses.
+func agentSettings() []setting {
+	return []setting{
+		notEmpty(textSetting("store", "url", "where everything is kept: file:///directory or s3://bucket/prefix?endpoint=http://host:port&region=name; keys of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", func(v *values) *string { return &v.Store })),
+		metadataSetting(),
+		textSetting("cluster-id", "id", "refuse a store that belongs to another cluster (default: the store's, or a new one)", func(v *values) *string { return &v.ClusterID }),
+		notEmpty(textSetting("listen", "host:port", "Kafka address; port 0 takes a free one", func(v *values) *string { return &v.Listen })),
+		textSetting("advertise", "host:port", "what clients are told to connect to (default: the address of --listen)", func(v *values) *string { return &v.Advertise }),
+		textSetting("http", "host:port", "address of health, metrics and the overview page; '' for none", func(v *values) *string { return &v.HTTP }),
+		textSetting("zone", "name", "zone this agent runs in, told to clients as its rack", func(v *values) *string { return &v.Zone }),
+		rolesSetting(),
+		durationSetting("flush-interval", "longest wait of a batch before its object is written", func(v *values) *time.Duration { return &v.FlushInterval }),
+		sizeSetting("flush-bytes", "write an object when it has this many bytes", func(v *values) *int64 { return &v.FlushBytes }),
+		sizeSetting("buffer-bytes", "what producers may have waiting in this agent", func(v *values) *int64 { return &v.BufferBytes }),
+		sizeSetting("cache-bytes", "recent objects kept in memory for consumers", func(v *values) *int64 { return &v.CacheBytes }),
+		sizeSetting("max-request-bytes", "largest Kafka request taken", func(v *values) *int64 { return &v.MaxRequestBytes }),
+		boolSetting("auto-create-topics", "create a topic when a client asks for one that does not exist", func(v *values) *bool { return &v.AutoCreateTopics }),
+		partitionsSetting(),
+		durationSetting("table-commit-interval", "longest wait of a record for its table, where the topic sets none", func(v *values) *time.Duration { return &v.TableCommitInterval }),
+		boolSetting("table-fence", "keep other engines from writing to the tables", func(v *values) *bool { return &v.TableFence }),
+		durationSetting("release-grace", "between the release of an object and its deletion", func(v *values) *time.Duration { return &v.ReleaseGrace }),
+		durationSetting("drain-timeout", "for what is in flight when the agent is told to stop", func(v *values) *time.Duration { return &v.DrainTimeout }),
+		logFormatSetting(),
+		logLevelSetting(),
+		refused("peer", "agents do not talk to each other yet; run one agent for each store and leave this out"),
+		refused("cluster-secret", "agents do not talk to each other yet, so there is no secret to share; leave this out"),
+	}
+}
+
+// demoSettings lists what the demo can be told. The store is not among them: BARGE_STORE may well name a store of production.
+func demoSettings() []setting {
+	own := []setting{
+		notEmpty(textSetting("data-dir", "directory", "where the demo keeps its data; it goes on with what it finds there", func(v *values) *string { return &v.DataDir })),
+		rateSetting(),
+		durationSetting("duration", "stop after so long; 0 is when interrupted", func(v *values) *time.Duration { return &v.Duration }),
+		seedSetting(),
+	}
+	shared := map[string]bool{
+		"listen": true, "http": true, "flush-interval": true, "flush-bytes": true, "table-commit-interval": true,
+		"release-grace": true, "log-format": true, "log-level": true,
+	}
+	for _, s := range agentSettings() {
+		if shared[s.name] {
+			own = append(own, s)
+		}
+	}
+	return own
+}
+
+func metadataSetting() setting {
+	s := textSetting("metadata", "engine", "where the order of records is kept: bucket, beside the data", func(v *values) *string { return &v.Metadata })
+	set := s.set
+	s.set = func(v *values, text string) error {
+		// The URL is not repeated: it holds a password.
+		if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+			return errors.New("a metadata log in PostgreSQL is not built yet; use bucket")
+		}
+		return set(v, text)
+	}
+	return s
+}
+
+func rolesSetting() setting {
+	return setting{
+		name: "roles", kind: "list", usage: "what this agent does, separated by commas",
+		get: func(v *values) string { return strings.Join(v.Roles, ",") },
+		set: func(v *values, s string) error {
+			v.Roles = nil
+			for role := range strings.SplitSeq(s, ",") {
+				if role = strings.TrimSpace(role); role != "" {
+					v.Roles = append(v.Roles, role)
+				}
+			}
+			return checkRoles(v.Roles)
+		},
+	}
+}
+
+// checkRoles refuses what an agent does not honor yet, so that nobody takes a promise for a fact.
+func checkRoles(roles []string) error {
+	known := barge.DefaultConfig().Roles
+	for _, r := range roles {
+		if !slices.Contains(known, r) {
+			return fmt.Errorf("%q is none of %s", r, strings.Join(known, ", "))
+		}
+	}
+	for _, r := range known {
+		if r != barge.RoleCompact && !slices.Contains(roles, r) {
+			return fmt.Errorf("%s is missing: only %s can be left out yet", r, barge.RoleCompact)
+		}
+	}
+	return nil
+}
+
+func partitionsSetting() setting {
+	return setting{
+		name: "num-partitions", kind: "number", usage: "partitions of a topic created without a number",
+		get: func(v *values) string { return strconv.Itoa(int(v.NumPartitions)) },
+		set: func(v *values, s string) error {
+			n, err := strconv.ParseInt(s, 10, 32)
+			if err != nil {
+				return errors.New("want a whole number")
+			}
+			v.NumPartitions = int32(n)
+			return nil
+		},
+	}
+}
+
+func logFormatSetting() setting {
+	s := textSetting("log-format", "format", "json or text", func(v *values) *string { return &v.LogFormat })
+	set := s.set
+	s.set = func(v *values, text string) error {
+		if text != "json" && text != "text" {
+			return errors.New("want json or text")
+		}
+		return set(v, text)
+	}
+	return s
+}
+
+func logLevelSetting() setting {
+	return setting{
+		name: "log-level", kind: "level", usage: "debug, info, warn or error",
+		get: func(v *values) string { return strings.ToLower(v.LogLevel.String()) },
+		set: func(v *values, s string) error {
+			if err := v.LogLevel.UnmarshalText([]byte(s)); err != nil {
+				return errors.New("want debug, info, warn or error")
+			}
+			return nil
+		},
+	}
+}
+
+func rateSetting() setting {
+	s := sizeSetting("rate", "log lines produced each second, such as 2MB or 20MB/s", func(v *values) *int64 { return &v.Rate })
+	s.kind = "size/s"
+	s.get = func(v *values) string { return formatSize(v.Rate) + "/s" }
+	set := s.set
+	s.set = func(v *values, text string) error {
+		if err := set(v, strings.TrimSuffix(text, "/s")); err != nil {
+			return fmt.Errorf("%w, a second", err)
+		}
+		if v.Rate < 1000 || v.Rate > 1e9 {
+			return errors.New("want between 1kB/s and 1GB/s")
+		}
+		return nil
+	}
+	return s
+}
+
+func seedSetting() setting {
+	return setting{
+		name: "seed", kind: "number", usage: "of the log lines: the same seed makes the same lines",
+		get: func(v *values) string { return strconv.FormatUint(v.Seed, 10) },
+		set: func(v *values, s string) (err error) {
+			if v.Seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+				return errors.New("want a whole number from 0 up")
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,128 @@
+package barge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Roles an agent may have.
+const (
+	RoleProduce    = "produce"
+	RoleFetch      = "fetch"
+	RoleCoordinate = "coordinate"
+	RoleCompact    = "compact"
+	RoleConsole    = "console"
+)
+
+// Config holds the settings of one agent: plain values, each with a default in DefaultConfig. Validate before use.
+type Config struct {
+	Store     string // file:///dir or s3://bucket/prefix?endpoint=...&region=...
+	Metadata  string // "bucket": the fenced log lies in Store
+	ClusterID string // refuse a store of another cluster; empty: take the store's, or a new one
+	Listen    string // Kafka address; port 0 chooses a free one
+	Advertise string // host:port clients are told; empty: the bound address
+	HTTP      string // admin address; empty: none
+	Zone      string
+	Roles     []string
+
+	FlushInterval time.Duration // longest wait of a batch before its object is sealed
+	FlushBytes    int64         // an object is sealed when it has this many bytes
+	BufferBytes   int64         // what producers may have waiting in this agent
+	CacheBytes    int64         // recent WAL objects kept in memory for consumers
+	ReleaseGrace  time.Duration // between the release of an object and its deletion
+	DrainTimeout  time.Duration // for everything in flight when the agent is told to stop
+
+	AutoCreateTopics    bool
+	NumPartitions       int32         // of topics created without a number
+	TableCommitInterval time.Duration // of topics that set none of their own
+	TableFence          bool          // keep foreign writers off the tables by a private writer feature
+	MaxRequestBytes     int64         // largest Kafka request taken
+}
+
+// DefaultConfig returns the defaults of `barge agent`.
+func DefaultConfig() Config {
+	return Config{
+		Store:               "file://./barge-data",
+		Metadata:            "bucket",
+		Listen:              "127.0.0.1:9092",
+		HTTP:                "127.0.0.1:8080",
+		Roles:               []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
+		FlushInterval:       250 * time.Millisecond,
+		FlushBytes:          8 << 20,
+		BufferBytes:         256 << 20,
+		CacheBytes:          128 << 20,
+		ReleaseGrace:        10 * time.Minute,
+		DrainTimeout:        30 * time.Second,
+		NumPartitions:       4,
+		TableCommitInterval: time.Minute,
+		TableFence:          true,
+		MaxRequestBytes:     100 << 20,
+	}
+}
+
+// Validate reports every setting that cannot work, each with its name and a fix.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !strings.HasPrefix(c.Store, "file://") && !strings.HasPrefix(c.Store, "s3://") {
+		bad("store %q: want file:///directory or s3://bucket/prefix?endpoint=...&region=...", c.Store)
+	}
+	if c.Metadata != "bucket" {
+		bad("metadata %q: only \"bucket\" is available", c.Metadata)
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen %q: want host:port: %w", c.Listen, err)
+	}
+	if c.Advertise != "" {
+		if host, _, err := net.SplitHostPort(c.Advertise); err != nil || host == "" {
+			bad("advertise %q: want the host:port that clients can reach", c.Advertise)
+		}
+	}
+	if c.HTTP != "" {
+		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
+			bad("http %q: want host:port, or nothing for no admin address: %w", c.HTTP, err)
+		}
+	}
+	known := DefaultConfig().Roles
+	for _, r := range c.Roles {
+		if !slices.Contains(known, r) {
+			bad("roles: %q is none of %s", r, strings.Join(known, ", "))
+		}
+	}
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+		min  time.Duration
+	}{
+		{"flush-interval", c.FlushInterval, time.Millisecond},
+		{"release-grace", c.ReleaseGrace, 0},
+		{"drain-timeout", c.DrainTimeout, time.Second},
+		{"table-commit-interval", c.TableCommitInterval, 100 * time.Millisecond},
+	} {
+		if d.v < d.min {
+			bad("%s %v: want at least %v", d.name, d.v, d.min)
+		}
+	}
+	for _, b := range []struct {
+		name string
+		v    int64
+		min  int64
+	}{
+		{"flush-bytes", c.FlushBytes, 64 << 10},
+		{"buffer-bytes", c.BufferBytes, 2 * c.FlushBytes},
+		{"cache-bytes", c.CacheBytes, 0},
+		{"max-request-bytes", c.MaxRequestBytes, 1 << 20},
+	} {
+		if b.v < b.min {
+			bad("%s %d: want at least %d bytes", b.name, b.v, b.min)
+		}
+	}
+	if c.NumPartitions < 1 || c.NumPartitions > 10_000 {
+		bad("num-partitions %d: want 1 to 10000", c.NumPartitions)
+	}
+	return errors.Join(errs...)
+}

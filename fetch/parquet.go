@@ -1,0 +1,152 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
+)
+
+// recordOverhead is more than a record's lengths and deltas take in a batch, headers not counted.
+const recordOverhead = 40
+
+// Parquet opens the files that tableflow writes, out of store.
+func Parquet(store RangeGetter) FileOpener {
+	return func(ctx context.Context, key string, size int64) (FileReader, error) {
+		f, err := tableflow.OpenFile(ctx, store, key, size)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+}
+
+// file returns an open file, from the cache if it is there.
+func (r *Reader) file(ctx context.Context, f *metadata.File) (FileReader, error) {
+	return r.files.load(ctx, f.Key, func(ctx context.Context) (FileReader, int64, error) {
+		opened, err := r.open(ctx, f.Key, int64(f.Size))
+		if err != nil {
+			return nil, 0, fmt.Errorf("open %s: %w", f.Key, err)
+		}
+		return opened, opened.MemoryBytes(), nil
+	})
+}
+
+// readFile builds batches from the rows of a slice that lies in a Parquet file, from an offset on, as cutRun cuts them
+// from a run.
+func (r *Reader) readFile(ctx context.Context, s *metadata.Slice, from record.Offset, limit int64, force bool) (batches []placed, size int64, full bool, err error) {
+	f, err := r.file(ctx, s.File)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	re := newRebuild(max(from, s.Base), s.End, r.cfg.BatchBytes, limit, force)
+	if err := f.Records(ctx, s.Part.RowGroup, s.Part.RowGroups, re.next, re.add); err != nil {
+		return nil, 0, false, fmt.Errorf("read %s from offset %d: %w", s.File.Key, from, err)
+	}
+	if err := re.finish(); err != nil {
+		return nil, 0, false, fmt.Errorf("rebuild batches of %s from offset %d: %w", s.File.Key, from, err)
+	}
+	return re.batches, re.size, re.full, nil
+}
+
+// rebuild makes uncompressed batches of a slice's records: of up to target bytes each, all together up to limit, except
+// that the first record goes out whatever its size when force is set. Together the batches cover the offsets from the
+// first asked for to that of the record that did not fit, or to the slice's end: where the log has gaps, a batch's
+// last offset is stretched over them.
+type rebuild struct {
+	builder *record.Builder
+	next    record.Offset // first offset that no batch covers
+	end     record.Offset // of the slice
+	target  int64
+	limit   int64
+	force   bool
+
+	batches []placed
+	size    int64
+	full    bool
+	err     error
+}
+
+func newRebuild(from, end record.Offset, target int, limit int64, force bool) *rebuild {
+	re := &rebuild{builder: record.NewBuilder(record.None), next: from, end: end, target: int64(target), limit: limit, force: force}
+	re.builder.Reset(from)
+	return re
+}
+
+// add takes the next record; false means that no more are wanted.
+func (re *rebuild) add(rec *record.Record) bool {
+	if rec.Offset < re.next || rec.Offset >= re.end {
+		// Records from an offset on, of one part: whatever else comes says that file and log disagree.
+		re.err = fmt.Errorf("record of offset %d in [%d, %d): %w", rec.Offset, re.next, re.end, ErrCorrupt)
+		return false
+	}
+	if re.builder.Count() == 0 && rec.Offset-re.next >= math.MaxInt32 {
+		re.next = rec.Offset // a gap no batch can span
+		re.builder.Reset(rec.Offset)
+	}
+	n := recordLen(rec)
+	if re.builder.Count() > 0 && (int64(re.builder.Len())+n > re.target || re.size+int64(re.builder.Len())+n > re.limit || !re.builder.Fits(rec)) {
+		if !re.flush(rec.Offset) {
+			return false
+		}
+	}
+	if re.builder.Count() == 0 && re.size+record.BatchHeaderLen+n > re.limit && (!re.force || re.size > 0) {
+		re.full = true
+		return false
+	}
+	if err := re.builder.Append(rec); err != nil {
+		re.err = err
+		return false
+	}
+	return true
+}
+
+// flush ends the batch at hand so that the next one begins at offset next.
+func (re *rebuild) flush(next record.Offset) bool {
+	re.builder.SetLastOffset(min(next, re.next+math.MaxInt32) - 1) // what no batch can span, the next read takes up
+	raw, err := re.builder.Build(make([]byte, 0, re.builder.Len()))
+	if err != nil {
+		re.err = err
+		return false
+	}
+	b, _, err := record.Split(raw)
+	if err != nil {
+		re.err = err
+		return false
+	}
+	re.batches = append(re.batches, placed{b, re.next})
+	re.size += int64(b.Len())
+	re.next = next
+	re.builder.Reset(next)
+	return true
+}
+
+// finish ends the last batch. Without it what add built is not complete.
+func (re *rebuild) finish() error {
+	switch {
+	case re.err != nil:
+		return re.err
+	case re.full && re.builder.Count() == 0 || re.next >= re.end:
+		return nil
+	}
+	// Not stopped: the slice has been read to its end, and its last gap belongs to the last batch. Rows that are gone
+	// leave a batch without records, which moves consumers on.
+	if re.builder.Count() == 0 && re.size+record.BatchHeaderLen > re.limit && (!re.force || re.size > 0) {
+		re.full = true
+		return nil
+	}
+	re.flush(re.end)
+	return re.err
+}
+
+// recordLen is about what rec takes in a batch, and not less.
+func recordLen(rec *record.Record) int64 {
+	n := recordOverhead + int64(len(rec.Key)) + int64(len(rec.Value))
+	for i := range rec.Headers {
+		n += 10 + int64(len(rec.Headers[i].Key)) + int64(len(rec.Headers[i].Value))
+	}
+	return n
+}

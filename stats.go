@@ -1,0 +1,136 @@
+package barge
+
+import (
+	"errors"
+	"time"
+
+	"github.com/bargedata/barge/console"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
+)
+
+// Stats is a moment's view of a running agent. Counts are since its start.
+type Stats struct {
+	ProducedBytes, ProducedRecords, FetchedBytes int64
+
+	Objects  int64         // WAL objects committed
+	Requests int64         // to the store
+	P50, P99 time.Duration // of recent produce requests, from hand-over to acknowledgement
+	Tables   []TableStat   // by topic
+}
+
+// TableStat is a topic's table as the log knows it.
+type TableStat struct {
+	Topic   string
+	Version int64 // -1: no version yet
+	Rows    int64 // compacted, whether or not the newest version shows them yet
+}
+
+// Stats looks at the agent; zero before it is ready. Safe for concurrent use.
+func (a *Agent) Stats() Stats {
+	live := a.live.Load()
+	if live == nil {
+		return Stats{}
+	}
+	totals := live.metrics.Totals()
+	s := Stats{
+		ProducedBytes: totals.ProducedBytes, ProducedRecords: recordsIn(live.view) - live.recordsBefore, FetchedBytes: totals.FetchedBytes,
+		P50: totals.P50, P99: totals.P99,
+		Objects: int64(live.batcher.Stats().Objects), Requests: live.meter.Snapshot().Total(),
+	}
+	for _, t := range live.view.Topics() {
+		if table := tableOf(live.view, t); table != nil {
+			s.Tables = append(s.Tables, TableStat{Topic: t.Name, Version: table.Version, Rows: table.Rows})
+		}
+	}
+	return s
+}
+
+func tableOf(view *metadata.View, t metadata.Topic) *console.Table {
+	if !t.TableEnabled() {
+		return nil
+	}
+	version, ok := view.TableVersion(t.ID)
+	if !ok {
+		return nil
+	}
+	table := &console.Table{Version: version}
+	for _, f := range view.Files(t.ID) {
+		table.Files++
+		table.Rows += f.Rows
+		table.Bytes += int64(f.Size)
+	}
+	return table
+}
+
+// sources are the looks the console takes into the agent.
+func (a *Agent) sources(live *livePlant) console.Sources {
+	return console.Sources{
+		Ready: func() error {
+			select {
+			case <-a.ready:
+			default:
+				return errors.New("starting")
+			}
+			if a.draining.Load() {
+				return errors.New("draining")
+			}
+			return nil
+		},
+		Metrics: live.metrics,
+		Agent: func() console.Agent {
+			return console.Agent{Cluster: live.cluster, Kafka: a.advertised(), Store: redact(a.cfg.Store), Zone: a.cfg.Zone}
+		},
+		Topics: func() []console.Topic { return consoleTopics(live.view) },
+		Store:  func() objectstore.Usage { return live.meter.Snapshot() },
+		Background: func() console.Background {
+			s := live.compactor.Stats()
+			return console.Background{
+				Jobs: s.Jobs, FailedJobs: s.FailedJobs, Files: s.Files, Rows: s.Rows,
+				TableCommits: s.TableCommits, FailedTableCommits: s.FailedTableCommits, ObjectsDeleted: s.ObjectsDeleted,
+			}
+		},
+	}
+}
+
+func consoleTopics(view *metadata.View) []console.Topic {
+	type partition = record.Partition
+	compacted := map[partition]record.Offset{}
+	for _, p := range view.Pending() {
+		for _, part := range p.Partitions {
+			compacted[partition{Topic: p.Topic.ID, Index: part.Index}] = part.CompactedEnd
+		}
+	}
+	var topics []console.Topic
+	for _, t := range view.Topics() {
+		ct := console.Topic{Name: t.Name, Table: tableOf(view, t)}
+		for i := range t.Partitions {
+			b, err := view.Bounds(partition{Topic: t.ID, Index: i})
+			if err != nil {
+				break // deleted meanwhile
+			}
+			end, pending := compacted[partition{Topic: t.ID, Index: i}]
+			if !pending {
+				end = b.HighWatermark
+			}
+			ct.Partitions = append(ct.Partitions, console.Partition{
+				Index: i, LogStart: int64(b.LogStart), CompactedEnd: int64(end), HighWatermark: int64(b.HighWatermark),
+			})
+		}
+		topics = append(topics, ct)
+	}
+	return topics
+}
+
+// recordsIn counts the offsets given so far in all topics that live.
+func recordsIn(view *metadata.View) (n int64) {
+	for _, t := range view.Topics() {
+		for i := range t.Partitions {
+			if b, err := view.Bounds(record.Partition{Topic: t.ID, Index: i}); err == nil {
+				n += int64(b.HighWatermark)
+			}
+		}
+	}
+	return n
+}

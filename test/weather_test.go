@@ -1,0 +1,309 @@
+//go:build realworld
+
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// refused runs an agent that must not start, and returns what it printed and its exit status.
+func refused(t *testing.T, b backend, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bargeBinary(t), append([]string{"agent", "--listen", "127.0.0.1:0", "--http", ""}, args...)...)
+	cmd.Env = environment(b.env)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || ctx.Err() != nil {
+		t.Fatalf("agent %v: %v; it should refuse to start\n%s", args, err, out)
+	}
+	return string(out), exit.ExitCode()
+}
+
+func wantMessage(t *testing.T, out string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(out, part) {
+			t.Errorf("the message does not name %q:\n%s", part, out)
+		}
+	}
+}
+
+func TestBadStoresAreRefusedByName(t *testing.T) {
+	s3 := s3Backend(t)
+	t.Run("no such bucket", func(t *testing.T) {
+		out, code := refused(t, s3, "--store", strings.Replace(s3.store, "s3://bucket/", "s3://nosuchbucket/", 1))
+		wantMessage(t, out, "nosuchbucket", "does not exist")
+		if code != 1 {
+			t.Errorf("exit status %d, want 1", code)
+		}
+	})
+	t.Run("wrong secret", func(t *testing.T) {
+		denied := s3
+		denied.env = append(append([]string{}, s3.env...), "AWS_SECRET_ACCESS_KEY=wrong")
+		out, _ := refused(t, denied, "--store", s3.store)
+		wantMessage(t, out, "bucket", "denied", "AWS_SECRET_ACCESS_KEY")
+	})
+	t.Run("a file where the directory should be", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := refused(t, s3, "--store", "file://"+path)
+		wantMessage(t, out, path, "not a directory")
+	})
+	t.Run("a directory of something else", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "photo.jpg"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := refused(t, s3, "--store", "file://"+dir)
+		wantMessage(t, out, dir, "cluster.json")
+	})
+	t.Run("another cluster", func(t *testing.T) {
+		b := fileBackend(t)
+		startAgent(t, b, "--cluster-id", "first").stop(t)
+		out, code := refused(t, b, "--store", b.store, "--cluster-id", "second")
+		wantMessage(t, out, `"first"`, `"second"`)
+		if code != 1 {
+			t.Errorf("exit status %d, want 1", code)
+		}
+	})
+	t.Run("unknown flag", func(t *testing.T) {
+		out, code := refused(t, s3, "--flush-intervall", "1s")
+		wantMessage(t, out, "flush-intervall", "flush-interval")
+		if code != 2 {
+			t.Errorf("exit status %d, want 2", code)
+		}
+	})
+	t.Run("address in use", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		b := fileBackend(t)
+		out, _ := refused(t, b, "--store", b.store, "--listen", l.Addr().String())
+		wantMessage(t, out, l.Addr().String(), "in use")
+	})
+}
+
+// client makes a franz-go producer that tells of each failure at once.
+func client(t *testing.T, brokers string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers), kgo.AllowAutoTopicCreation()}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestBadFramesCloseOneConnectionOnly(t *testing.T) {
+	b := fileBackend(t)
+	a := startAgent(t, b, "--auto-create-topics=true")
+	frame := func(size int32, body ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(size)), body...)
+	}
+	for name, bytes := range map[string][]byte{
+		"over the cap":       frame(2_000_000_000, 0, 0, 0, 7, 0, 0, 0, 1, 0xff, 0xff),
+		"negative length":    frame(-5),
+		"shorter than said":  frame(100, 0, 18, 0, 0),
+		"no header":          frame(2, 0, 18),
+		"unknown key":        frame(10, 0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff),
+		"lying array count":  frame(18, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0, 1, 'a', 0),
+		"HTTP by mistake":    []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+		"a long client name": frame(12, 0, 18, 0, 0, 0, 0, 0, 1, 0x7f, 0xff, 'x', 'y'),
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", a.brokers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write(bytes); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("the connection was not closed: %v (%d bytes read)", err, len(got))
+			}
+		})
+	}
+	if err := client(t, a.brokers).ProduceSync(t.Context(), &kgo.Record{Topic: "after", Value: []byte("still here")}).FirstErr(); err != nil {
+		t.Fatalf("after the bad frames: %v", err)
+	}
+	a.stop(t)
+}
+
+func TestRefusalsCarryKafkasCodes(t *testing.T) {
+	b := fileBackend(t)
+	a := startAgent(t, b)
+	barge(t, b, "topic", "create", "small", "--brokers", a.brokers, "--partitions", "1", "--config", "max.message.bytes=1000")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c := client(t, a.brokers, kgo.RecordRetries(1), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.UnknownTopicRetries(0))
+	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "small", Value: bytes.Repeat([]byte("x"), 5000)}).FirstErr(); !errors.Is(err, kerr.MessageTooLarge) {
+		t.Errorf("a batch over max.message.bytes: %v", err)
+	}
+	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "missing", Value: []byte("x")}).FirstErr(); !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		t.Errorf("an unknown topic without auto-creation: %v", err)
+	}
+	tx := client(t, a.brokers, kgo.TransactionalID("tx"), kgo.RecordRetries(1))
+	if _, _, err := tx.ProducerID(ctx); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
+		t.Errorf("a transactional id: %v", err)
+	}
+	out, err := exec.CommandContext(ctx, bargeBinary(t), "topic", "create", "bad name!", "--brokers", a.brokers).CombinedOutput()
+	if err == nil {
+		t.Error("an illegal topic name was created")
+	}
+	wantMessage(t, string(out), "bad name!")
+	a.stop(t)
+}
+
+// tmpfs mounts a file system of a size of its own.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount -t tmpfs wants root: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+func TestFullDiskLosesNothingAcked(t *testing.T) {
+	dir := tmpfs(t, "24m")
+	b := backend{name: "file", store: "file://" + dir, root: dir, table: func(topic string) string { return "file://" + dir + "/tables/" + topic }}
+	a := startAgent(t, b, "--auto-create-topics=true", "--table-commit-interval", "1h")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c := client(t, a.brokers, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordDeliveryTimeout(15*time.Second), kgo.DefaultProduceTopic("full"))
+	acked := map[string]bool{}
+	var failure error
+	for i := 0; i < 200 && failure == nil; i++ {
+		value := append(fmt.Appendf(nil, "%06d ", i), bytes.Repeat([]byte("x"), 400<<10)...)
+		if err := c.ProduceSync(ctx, &kgo.Record{Value: value}).FirstErr(); err != nil {
+			failure = err
+		} else {
+			acked[string(value[:6])] = true
+		}
+	}
+	if failure == nil || len(acked) == 0 {
+		t.Fatalf("80 MB went onto 24 MB: %d acked, failure %v", len(acked), failure)
+	}
+	t.Logf("%d records of 400 KiB acked, then: %v", len(acked), failure)
+	wantMessage(t, a.log.String(), "full")
+
+	// The agent still answers, and once there is room it takes records again.
+	if out, err := exec.CommandContext(ctx, "mount", "-o", "remount,size=96m", dir).CombinedOutput(); err != nil {
+		t.Fatalf("remount: %v %s", err, out)
+	}
+	if err := client(t, a.brokers, kgo.DefaultProduceTopic("full")).ProduceSync(ctx, &kgo.Record{Value: []byte("after room")}).FirstErr(); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	served := map[string]int{}
+	for _, m := range consumeAll(t, a, "full") {
+		v := unbase64(t, m.Value)
+		served[v[:min(6, len(v))]]++
+	}
+	for v := range acked {
+		if served[v] != 1 {
+			t.Fatalf("acked record %s is served %d times", v, served[v])
+		}
+	}
+	a.stop(t)
+}
+
+// Under load, kill the agent and start another on the same store: every acked record is there once and in order.
+func TestKilledAgentLosesNothingAcked(t *testing.T) {
+	b := fileBackend(t)
+	a := startAgent(t, b, "--auto-create-topics=true", "--table-commit-interval", "500ms")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var mu sync.Mutex
+	var acked []string
+	c := client(t, a.brokers, kgo.DefaultProduceTopic("killed"), kgo.ProducerLinger(5*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RecordDeliveryTimeout(60*time.Second))
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			value := fmt.Sprintf("%08d", i)
+			c.Produce(ctx, &kgo.Record{Value: []byte(value)}, func(_ *kgo.Record, err error) {
+				if err == nil {
+					mu.Lock()
+					acked = append(acked, value)
+					mu.Unlock()
+				}
+			})
+			if i%50 == 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}()
+	for range 3 {
+		time.Sleep(2 * time.Second)
+		a.kill(t)
+		a = startAgentAt(t, b, a.brokers, a.http, "--table-commit-interval", "500ms")
+	}
+	time.Sleep(2 * time.Second)
+	close(stop)
+	<-done
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	position := map[string]int64{}
+	last := ""
+	for _, m := range consumeAll(t, a, "killed") {
+		v := unbase64(t, m.Value)
+		if v <= last {
+			t.Fatalf("offset %d holds %s after %s: doubled or out of order", m.Offset, v, last)
+		}
+		position[v], last = m.Offset, v
+	}
+	for _, v := range acked {
+		if _, ok := position[v]; !ok {
+			t.Fatalf("acked record %s is lost (%d acked, %d served)", v, len(acked), len(position))
+		}
+	}
+	t.Logf("%d records acked over 3 kills, %d served", len(acked), len(position))
+	waitForRows(t, b, "killed", int64(len(position)))
+	if rows := readTable(t, b, "duckdb", "killed"); len(rows) != len(position) {
+		t.Fatalf("the table has %d rows, Kafka served %d", len(rows), len(position))
+	}
+	a.stop(t)
+}
