@@ -229,13 +229,12 @@ func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *object
 	if err := a.sealOthers(ctx, view, sequencer); err != nil {
 		return err
 	}
-	res, err := sequencer.Do(ctx, metadata.OpenSession{Agent: metadata.AgentInfo{
+	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, sequencer, metadata.OpenSession{Agent: metadata.AgentInfo{
 		Address: a.advertised(), HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Version: a.parts.Version, Roles: a.cfg.Roles,
 	}})
 	if err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
-	opened := res.(metadata.OpenSessionResult)
 	if opened.Err != nil {
 		return fmt.Errorf("open a session: %w", opened.Err)
 	}

@@ -64,6 +64,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxRequestBytes is what the Kafka listener's own memory budget takes.
+const maxRequestBytes = 512 << 20
+
 // Validate reports every setting that cannot work, each with its name and a fix.
 func (c Config) Validate() error {
 	var errs []error
@@ -120,6 +123,9 @@ func (c Config) Validate() error {
 		if b.v < b.min {
 			bad("%s %d: want at least %d bytes", b.name, b.v, b.min)
 		}
+	}
+	if c.MaxRequestBytes > maxRequestBytes {
+		bad("max-request-bytes %d: want at most %d", c.MaxRequestBytes, maxRequestBytes)
 	}
 	if c.NumPartitions < 1 || c.NumPartitions > 10_000 {
 		bad("num-partitions %d: want 1 to 10000", c.NumPartitions)

@@ -28,11 +28,6 @@ type View interface {
 	Tombstones() []metadata.Topic
 }
 
-// Doer makes a command durable and applied; *metadata.Sequencer is one.
-type Doer interface {
-	Do(ctx context.Context, cmd metadata.Command) (metadata.Result, error)
-}
-
 // Config holds the compactor's settings.
 type Config struct {
 	Session      metadata.SessionID
@@ -66,7 +61,7 @@ type Stats struct {
 type Compactor struct {
 	cfg    Config
 	view   View
-	log    Doer
+	log    metadata.Doer
 	store  objectstore.Store
 	now    func() time.Time
 	random func() string // a fresh name for an object or a Delta transaction, never repeated
@@ -79,7 +74,7 @@ type Compactor struct {
 }
 
 // New makes a compactor; nothing starts.
-func New(cfg Config, view View, log Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
+func New(cfg Config, view View, log metadata.Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
 	return &Compactor{
 		cfg: cfg, view: view, log: log, store: store, now: now, random: random, logger: logger,
 		tables: newTableCache(tableCacheSize),

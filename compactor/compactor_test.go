@@ -34,7 +34,7 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000)}
 	l.store = objectstore.NewMemory(func() time.Time { return l.clock })
-	l.sess = l.must(metadata.OpenSession{}).(metadata.OpenSessionResult).Session
+	l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{}).Session
 	return l
 }
 
@@ -45,6 +45,16 @@ func (l *lab) Do(_ context.Context, cmd metadata.Command) (metadata.Result, erro
 		}
 	}
 	return l.must(cmd), nil
+}
+
+// ask applies a command and returns its result by type.
+func ask[R metadata.Result](l *lab, cmd metadata.Command) R {
+	l.t.Helper()
+	r, err := metadata.Ask[R](l.t.Context(), l, cmd)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return r
 }
 
 func (l *lab) must(cmd metadata.Command) metadata.Result {
@@ -63,7 +73,7 @@ func (l *lab) compactor() *Compactor {
 }
 
 func (l *lab) createTopic(name string, configs map[string]string) metadata.Topic {
-	res := l.must(metadata.CreateTopic{ID: topic(name, nil).ID, Name: name, Partitions: 2, Configs: configs}).(metadata.CreateTopicResult)
+	res := ask[metadata.CreateTopicResult](l, metadata.CreateTopic{ID: topic(name, nil).ID, Name: name, Partitions: 2, Configs: configs})
 	if res.Err != nil {
 		l.t.Fatal(res.Err)
 	}
@@ -111,7 +121,7 @@ func (l *lab) produce(n int, topics ...metadata.Topic) string {
 	if err := l.store.Put(l.t.Context(), commit.Key, body); err != nil {
 		l.t.Fatal(err)
 	}
-	if res := l.must(commit).(metadata.CommitObjectResult); res.Err != nil {
+	if res := ask[metadata.CommitObjectResult](l, commit); res.Err != nil {
 		l.t.Fatal(res.Err)
 	}
 	return commit.Key
@@ -228,7 +238,7 @@ func TestRoundIsRepeatedSafelyAfterAnyFailure(t *testing.T) {
 					l.clock = l.clock.Add(11 * time.Minute)
 					// The next one is a new agent's: it seals the session that is gone, whose claims end with it.
 					l.must(metadata.SealSession{Session: l.sess})
-					l.sess = l.must(metadata.OpenSession{}).(metadata.OpenSessionResult).Session
+					l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{}).Session
 				}
 				if !failed {
 					t.Fatal("the command was never given")
@@ -298,7 +308,7 @@ func TestDeletedTopicsTableIsDropped(t *testing.T) {
 	if len(left) == 0 {
 		t.Error("the table to be kept is gone")
 	}
-	again := l.must(metadata.CreateTopic{ID: topic("b", nil).ID, Name: "kept", Partitions: 1}).(metadata.CreateTopicResult)
+	again := ask[metadata.CreateTopicResult](l, metadata.CreateTopic{ID: topic("b", nil).ID, Name: "kept", Partitions: 1})
 	if again.Err != nil || again.Topic.TableDir != "tables/kept@"+again.Topic.ID.Hex() {
 		t.Errorf("a new topic of the kept name got %q (%v)", again.Topic.TableDir, again.Err)
 	}

@@ -32,11 +32,10 @@ func (c *Compactor) runJob(ctx context.Context, job Job) error {
 		claim.Topics = append(claim.Topics, t.Topic.ID)
 		claim.Outputs = append(claim.Outputs, t.Topic.TableDir+"/_data/"+c.random()+".parquet")
 	}
-	res, err := c.log.Do(ctx, claim)
+	claimed, err := metadata.Ask[metadata.ClaimJobResult](ctx, c.log, claim)
 	if err != nil {
 		return fmt.Errorf("claim a compaction of %d topics: %w", len(job.Topics), err)
 	}
-	claimed := res.(metadata.ClaimJobResult)
 	if errors.Is(claimed.Err, metadata.ErrTopicClaimed) || errors.Is(claimed.Err, metadata.ErrUnknownTopic) {
 		return nil // the View moved on since the plan was made; the next plan sees it
 	}
@@ -48,13 +47,13 @@ func (c *Compactor) runJob(ctx context.Context, job Job) error {
 		c.releaseJob(ctx, claimed.Job)
 		return fmt.Errorf("compaction job %d: %w", claimed.Job, err)
 	}
-	res, err = c.log.Do(ctx, metadata.Replace{Job: claimed.Job, Files: files})
+	replaced, err := metadata.Ask[metadata.ReplaceResult](ctx, c.log, metadata.Replace{Job: claimed.Job, Files: files})
 	if err != nil {
 		return fmt.Errorf("compaction job %d: replace: %w", claimed.Job, err) // unknown outcome: nothing may be undone
 	}
-	if err := res.(metadata.ReplaceResult).Err; err != nil {
+	if replaced.Err != nil {
 		c.releaseJob(ctx, claimed.Job)
-		return fmt.Errorf("compaction job %d: replace: %w", claimed.Job, err)
+		return fmt.Errorf("compaction job %d: replace: %w", claimed.Job, replaced.Err)
 	}
 	for i, f := range files {
 		c.files.Add(1)

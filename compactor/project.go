@@ -128,12 +128,12 @@ func (c *Compactor) snapshot(ctx context.Context, log *delta.Log, id record.Topi
 }
 
 func (c *Compactor) projected(ctx context.Context, p metadata.PendingTable, snap *delta.Snapshot, upTo uint64) error {
-	res, err := c.log.Do(ctx, metadata.Projected{Topic: p.Topic.ID, Version: snap.Version, UpTo: upTo})
+	res, err := metadata.Ask[metadata.ProjectedResult](ctx, c.log, metadata.Projected{Topic: p.Topic.ID, Version: snap.Version, UpTo: upTo})
 	if err != nil {
 		return fmt.Errorf("record version %d: %w", snap.Version, err)
 	}
-	if err := res.(metadata.ProjectedResult).Err; err != nil && !errors.Is(err, metadata.ErrUnknownTopic) {
-		return fmt.Errorf("record version %d: %w", snap.Version, err)
+	if res.Err != nil && !errors.Is(res.Err, metadata.ErrUnknownTopic) {
+		return fmt.Errorf("record version %d: %w", snap.Version, res.Err)
 	}
 	c.logger.InfoContext(ctx, "projected", "topic", p.Topic.Name, "version", snap.Version, "seq", upTo)
 	return nil

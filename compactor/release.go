@@ -37,12 +37,12 @@ func (c *Compactor) deleteReleased(ctx context.Context) error {
 		if err := c.store.Delete(ctx, keys...); err != nil {
 			return fmt.Errorf("delete %d released objects from %s: %w", len(keys), keys[0], err)
 		}
-		res, err := c.log.Do(ctx, metadata.ForgetObjects{Keys: keys})
+		res, err := metadata.Ask[metadata.ForgetObjectsResult](ctx, c.log, metadata.ForgetObjects{Keys: keys})
 		if err != nil {
 			return fmt.Errorf("forget %d deleted objects: %w", len(keys), err)
 		}
-		if err := res.(metadata.ForgetObjectsResult).Err; err != nil {
-			return fmt.Errorf("forget %d deleted objects: %w", len(keys), err)
+		if res.Err != nil {
+			return fmt.Errorf("forget %d deleted objects: %w", len(keys), res.Err)
 		}
 		c.objectsDeleted.Add(int64(len(keys)))
 		c.logger.InfoContext(ctx, "swept released objects", "count", len(keys), "object", keys[0])
@@ -81,12 +81,12 @@ func (c *Compactor) dropTable(ctx context.Context, t metadata.Topic) error {
 			return fmt.Errorf("delete %d objects under %s: %w", len(keys), prefix, err)
 		}
 	}
-	res, err := c.log.Do(ctx, metadata.ForgetTopic{ID: t.ID})
+	res, err := metadata.Ask[metadata.ForgetTopicResult](ctx, c.log, metadata.ForgetTopic{ID: t.ID})
 	if err != nil {
 		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, err)
 	}
-	if err := res.(metadata.ForgetTopicResult).Err; err != nil {
-		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, err)
+	if res.Err != nil {
+		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, res.Err)
 	}
 	c.drop(t.ID)
 	c.logger.InfoContext(ctx, "dropped table", "topic", t.Name, "object", prefix)

@@ -1,0 +1,61 @@
+package ingest
+
+import "github.com/twmb/franz-go/pkg/kmsg"
+
+// apiVersions answers key 18, versions 0-5. v3 brings the client's name and version (KIP-511), v5 the cluster and node it
+// believes to be talking to (KIP-1242).
+//
+// No features are announced: transaction.version and group.version would switch clients to protocols not served yet.
+func (s *Server) apiVersions(req *kmsg.ApiVersionsRequest) *kmsg.ApiVersionsResponse {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	switch {
+	case req.Version >= 3 && (!validSoftware(req.ClientSoftwareName) || !validSoftware(req.ClientSoftwareVersion)):
+		resp.ErrorCode = s.refuse(keyAPIVersions, codeInvalidRequest)
+		return resp
+	case req.Version >= 5 && (req.ClusterID == nil) != (req.NodeID < 0):
+		resp.ErrorCode = s.refuse(keyAPIVersions, codeInvalidRequest)
+		return resp
+	case req.Version >= 5 && req.ClusterID != nil && *req.ClusterID != s.cfg.ClusterID:
+		// The node id is not compared: agents are interchangeable and may stand behind one address.
+		resp.ErrorCode = s.refuse(keyAPIVersions, codeRebootstrapRequired)
+		return resp
+	}
+	resp.ApiKeys = advertised()
+	return resp
+}
+
+// unsupportedVersion is the answer to an ApiVersions request newer than ours: version 0, error 35, and still the list,
+// from which the client learns the version to ask with.
+func (s *Server) unsupportedVersion() *kmsg.ApiVersionsResponse {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	resp.ErrorCode = s.refuse(keyAPIVersions, codeUnsupportedVersion)
+	resp.ApiKeys = advertised()
+	return resp
+}
+
+func advertised() []kmsg.ApiVersionsResponseApiKey {
+	rows := apis()
+	keys := make([]kmsg.ApiVersionsResponseApiKey, 0, len(rows))
+	for _, a := range rows {
+		k := kmsg.NewApiVersionsResponseApiKey()
+		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// validSoftware holds a client's name or version against Kafka's pattern: letters, digits, dashes and dots, with a letter
+// or digit at both ends.
+func validSoftware(s string) bool {
+	if s == "" {
+		return false
+	}
+	for i := range len(s) {
+		alnum := 'a' <= s[i] && s[i] <= 'z' || 'A' <= s[i] && s[i] <= 'Z' || '0' <= s[i] && s[i] <= '9'
+		inside := i > 0 && i < len(s)-1
+		if !alnum && (!inside || s[i] != '-' && s[i] != '.') {
+			return false
+		}
+	}
+	return true
+}

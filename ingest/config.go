@@ -1,0 +1,114 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+// Config holds the settings of the front door. Start from DefaultConfig; zero values are not defaults.
+type Config struct {
+	Listener      net.Listener // used and closed by Run; nil: Run listens on Listen
+	Listen        string       // host:port
+	Advertise     string       // host:port clients are told; empty: the address of the listener
+	NodeID        int32        // of this agent, as clients see it
+	ClusterID     string
+	Zone          string // told as this broker's rack; empty: none
+	BrokerVersion string // of this build, for the log
+
+	AutoCreateTopics bool  // let Metadata requests make topics, as Kafka's auto.create.topics.enable does
+	NumPartitions    int32 // of topics created without a number
+
+	MaxConnections      int // beyond, new ones are closed at once
+	MaxConnectionsPerIP int
+	ProduceBytes        int   // largest Produce frame; the others have fixed caps, 64 KiB to 8 MiB
+	FetchBytes          int   // most a Fetch answer carries beyond its first batch
+	ConnectionBytes     int64 // requests and replies one connection has in memory; beyond, it is not read from
+	MemoryBytes         int64 // Produce requests and replies over all connections; other requests have an eighth of it beside that
+	DecompressedBytes   int64 // most one record batch may expand to
+
+	IdleTimeout  time.Duration // a connection without a request for so long, and none in flight, is closed
+	BodyTimeout  time.Duration // a frame arrives within this, plus a second for each MiB of it, or the connection is closed
+	WriteTimeout time.Duration // a peer takes each MiB of a reply within this, or the connection is closed
+	DrainTimeout time.Duration // for what is in flight when Run is told to stop
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Listen:              "127.0.0.1:9092",
+		NumPartitions:       4,
+		MaxConnections:      20_000,
+		MaxConnectionsPerIP: 1_000,
+		// Kafka's socket.request.max.bytes: one batch of the largest max.message.bytes (64 MiB) and room for others.
+		ProduceBytes: 100 << 20,
+		// Kafka's fetch.max.bytes.
+		FetchBytes:      55 << 20,
+		ConnectionBytes: 64 << 20,
+		MemoryBytes:     512 << 20,
+		// Twice the largest max.message.bytes.
+		DecompressedBytes: 128 << 20,
+		IdleTimeout:       10 * time.Minute,
+		BodyTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		DrainTimeout:      30 * time.Second,
+	}
+}
+
+// Validate reports every setting that can not work.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Listener == nil && c.Listen == "" {
+		bad("neither a listener nor an address to listen on")
+	}
+	if c.Advertise != "" {
+		if _, _, err := splitAdvertise(c.Advertise); err != nil {
+			bad("advertise %q: %w", c.Advertise, err)
+		}
+	}
+	if c.NodeID < 0 {
+		bad("node id %d: want 0 or more", c.NodeID)
+	}
+	if c.ClusterID == "" {
+		bad("no cluster id")
+	}
+	for _, v := range []struct {
+		name string
+		v    int64
+		min  int64
+	}{
+		{"NumPartitions", int64(c.NumPartitions), 1},
+		{"MaxConnections", int64(c.MaxConnections), 1},
+		{"MaxConnectionsPerIP", int64(c.MaxConnectionsPerIP), 1},
+		{"ProduceBytes", int64(c.ProduceBytes), 64 << 10},
+		{"FetchBytes", int64(c.FetchBytes), 64 << 10},
+		{"ConnectionBytes", c.ConnectionBytes, 1 << 20},
+		{"MemoryBytes", c.MemoryBytes, int64(c.ProduceBytes)},
+		{"DecompressedBytes", c.DecompressedBytes, 1 << 20},
+		{"IdleTimeout", int64(c.IdleTimeout), 1},
+		{"BodyTimeout", int64(c.BodyTimeout), 1},
+		{"WriteTimeout", int64(c.WriteTimeout), 1},
+		{"DrainTimeout", int64(c.DrainTimeout), 0},
+	} {
+		if v.v < v.min {
+			bad("%s %d: want at least %d", v.name, v.v, v.min)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// splitAdvertise splits host:port into what Metadata carries.
+func splitAdvertise(hostport string) (host string, port int32, err error) {
+	host, p, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil || host == "" {
+		return "", 0, fmt.Errorf("want host:port that clients can reach")
+	}
+	return host, int32(n), nil
+}

@@ -1,0 +1,456 @@
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxPendingReplies bounds the requests of one connection between reader and writer. librdkafka would pipeline a
+	// million.
+	maxPendingReplies = 256
+	// maxRunningFetches bounds the Fetch requests of one connection at work at a time, each up to Config.FetchBytes.
+	// Clients send one.
+	maxRunningFetches = 2
+	// frameHead is size, API key, API version and correlation id.
+	frameHead = 4 + 2 + 2 + 4
+	// writePiece is what a peer has to take within Config.WriteTimeout. A deadline for a reply as a whole would cut a
+	// slow consumer off for ever.
+	writePiece = 1 << 20
+)
+
+// conn is one client connection.
+type conn struct {
+	s    *Server
+	nc   net.Conn
+	br   *bufio.Reader
+	host string   // of the peer, for group membership
+	self endpoint // as this peer is told
+
+	draining context.Context // ends when the server is told to stop
+	work     context.Context // ends when in-flight work has to be given up
+	polls    context.Context // child of work; also ends when no more requests will come or no reply can be sent
+	endPolls context.CancelFunc
+
+	memory  *byteBudget
+	replies chan *reply
+	fetches chan struct{} // tokens
+	tasks   sync.WaitGroup
+
+	produces []Pending // not known to be done; reader only
+
+	waiting   atomic.Int64 // replies reserved and not written
+	readClock *time.Timer  // interrupts a read that takes too long
+}
+
+// request is one request as read off the wire.
+type request struct {
+	api         api
+	version     int16
+	correlation int32
+	clientID    string
+	body        []byte // after the header; owned by the request
+	frameBytes  int
+	frame       *frameBuffer // what body lies in, where that is lent: Produce
+	held        int64        // bytes taken from the connection's budget and that of its kind
+}
+
+func (r request) flexible() bool { return r.version >= r.api.flexible }
+
+// reply is the reserved answer to one request. Whoever carries the request out sets the fields and closes ready.
+type reply struct {
+	key     int16
+	bytesIn int
+	arrived time.Time
+	held    int64 // bytes taken for the request, given back when the reply is written or dropped
+	sending int64 // bytes taken for the reply, likewise
+
+	ready   chan struct{}
+	await   func() // if not nil, runs in the writer when the reply's turn comes and sets the fields below
+	buffers net.Buffers
+	fault   *fault // close the connection in place of a reply
+}
+
+// fault is why a connection is closed.
+type fault struct {
+	reason string // for Observer.Refused; empty: not the peer's fault, or nothing to say
+	err    error
+}
+
+func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
+	c := &conn{
+		s:        s,
+		nc:       nc,
+		br:       bufio.NewReaderSize(nc, 4<<10),
+		host:     "/" + addressOf(nc).String(),
+		self:     s.tell(nc),
+		draining: draining,
+		work:     hard,
+		memory:   newByteBudget(s.cfg.ConnectionBytes),
+		replies:  make(chan *reply, maxPendingReplies),
+		fetches:  make(chan struct{}, maxRunningFetches),
+	}
+	c.polls, c.endPolls = context.WithCancel(hard)
+	return c
+}
+
+// longAgo as a deadline interrupts at once, whatever clock is injected.
+func longAgo() time.Time { return time.Unix(1, 0) }
+
+// serve runs the connection to its end.
+func (c *conn) serve() {
+	defer func() { _ = c.nc.Close() }()
+	defer c.endPolls()
+	c.readClock = time.AfterFunc(time.Hour, func() { _ = c.nc.SetReadDeadline(longAgo()) })
+	defer c.readClock.Stop()
+	stop := context.AfterFunc(c.draining, func() {
+		c.endPolls()
+		_ = c.nc.SetReadDeadline(longAgo())
+	})
+	defer stop()
+	// A peer that reads nothing must not outlive the drain.
+	stopHard := context.AfterFunc(c.work, func() { _ = c.nc.Close() })
+	defer stopHard()
+
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	c.read()
+	c.endPolls()
+	c.tasks.Wait()
+	close(c.replies)
+	writer.Wait()
+}
+
+// read takes requests until the peer is done, at fault, or the server drains.
+func (c *conn) read() {
+	for {
+		req, f := c.next()
+		if f != nil {
+			c.complain(f)
+			return
+		}
+		if !c.start(req) {
+			return
+		}
+	}
+}
+
+func (c *conn) complain(f *fault) {
+	if f.reason == "" {
+		return
+	}
+	c.s.observe.Refused(f.reason)
+	c.s.complaints.warn("connection closed", "client", c.host, "reason", f.reason, "err", f.err)
+}
+
+// next reads one frame. Its bytes are held in the budgets when it returns without a fault.
+func (c *conn) next() (request, *fault) {
+	for {
+		c.arm(c.s.cfg.IdleTimeout)
+		_, err := c.br.Peek(1)
+		if err == nil {
+			break
+		}
+		if c.draining.Err() == nil && isTimeout(err) && c.waiting.Load() > 0 {
+			continue // not idle: it waits for us
+		}
+		return request{}, &fault{err: err} // the peer left, idled, or we drain: nothing to complain about
+	}
+
+	c.arm(c.s.cfg.BodyTimeout)
+	head, err := c.br.Peek(frameHead)
+	if err != nil {
+		return request{}, c.cutOff(err)
+	}
+	size := int64(int32(binary.BigEndian.Uint32(head)))
+	req := request{
+		version:     int16(binary.BigEndian.Uint16(head[6:])),
+		correlation: int32(binary.BigEndian.Uint32(head[8:])),
+		frameBytes:  int(size),
+	}
+	key := int16(binary.BigEndian.Uint16(head[4:]))
+	if size < frameHead-4 {
+		return request{}, &fault{refusedFrame, fmt.Errorf("frame of %d bytes is shorter than its header", size)}
+	}
+	a, known := apiOf(key)
+	if !known || (req.version < a.serve || req.version > a.max) && key != keyAPIVersions {
+		return request{}, &fault{refusedUnsupported, fmt.Errorf("API key %d version %d is not served", key, req.version)}
+	}
+	req.api = a
+	if limit := int64(c.s.cfg.frameCap(key)); size > limit {
+		return request{}, &fault{refusedFrame, fmt.Errorf("frame of %d bytes for API key %d, the limit is %d", size, key, limit)}
+	}
+
+	c.readClock.Stop() // waiting for memory is our time, not the peer's
+	req.held = 4 + size
+	if key == keyProduce {
+		req.held = int64(c.s.frames.capacity(int(4 + size)))
+	}
+	if err := c.hold(key, req.held); err != nil {
+		return request{}, &fault{err: err}
+	}
+	if f := c.body(&req); f != nil {
+		c.free(key, req.held)
+		return request{}, f
+	}
+	return req, nil
+}
+
+// body reads the frame whose head has been looked at.
+func (c *conn) body(req *request) *fault {
+	c.arm(c.s.cfg.BodyTimeout + time.Duration(req.frameBytes>>20)*time.Second)
+	var frame []byte
+	if req.api.key == keyProduce {
+		req.frame = c.s.frames.lend(4 + req.frameBytes)
+		frame = req.frame.bytes
+	} else {
+		frame = make([]byte, 4+req.frameBytes)
+	}
+	if _, err := io.ReadFull(c.br, frame); err != nil {
+		return c.cutOff(err)
+	}
+	c.readClock.Stop()
+	if err := req.parseHeader(frame[frameHead:]); err != nil {
+		return &fault{refusedFrame, fmt.Errorf("API key %d version %d: %w", req.api.key, req.version, err)}
+	}
+	return nil
+}
+
+// cutOff tells a peer that stopped in the middle of a frame from a drain.
+func (c *conn) cutOff(err error) *fault {
+	switch {
+	case c.draining.Err() != nil || errors.Is(err, net.ErrClosed):
+		return &fault{err: err}
+	case isTimeout(err):
+		return &fault{refusedStalled, errors.New("a frame did not arrive in time")}
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return &fault{refusedFrame, errors.New("the peer left in the middle of a frame")}
+	default:
+		return &fault{err: err}
+	}
+}
+
+// parseHeader reads the rest of the request header: v1 is the client id, v2 adds tags. The client id stays a classic
+// string in v2.
+func (r *request) parseHeader(rest []byte) error {
+	if r.api.key == keyAPIVersions && r.version > r.api.max {
+		return nil // a header of unknown shape; the answer does not need it
+	}
+	d := decoder{buf: rest}
+	if id := d.nullableStr(); id != nil {
+		r.clientID = *id
+	}
+	d.flexible = r.flexible()
+	d.tags()
+	r.body = d.buf
+	return d.err
+}
+
+// arm gives reads the time d from now on.
+func (c *conn) arm(d time.Duration) {
+	c.readClock.Stop()
+	_ = c.nc.SetReadDeadline(time.Time{}) // fails only on a closed connection, which the read will tell
+	if c.draining.Err() != nil {
+		_ = c.nc.SetReadDeadline(longAgo()) // the drain's own call may have come before the line above
+		return
+	}
+	c.readClock.Reset(d)
+}
+
+// hold takes n bytes for a request, waiting for them.
+func (c *conn) hold(key int16, n int64) error {
+	if err := c.memory.acquire(c.polls, n); err != nil {
+		return err
+	}
+	if err := c.s.budgetOf(key).acquire(c.polls, n); err != nil {
+		c.memory.release(n)
+		return err
+	}
+	return nil
+}
+
+// free undoes hold.
+func (c *conn) free(key int16, n int64) {
+	c.memory.release(n)
+	c.s.budgetOf(key).release(n)
+}
+
+// start reserves the reply to req and carries req out, or begins to. It returns false when the connection has to end.
+func (c *conn) start(req request) (goOn bool) {
+	r := &reply{
+		key:     req.api.key,
+		bytesIn: req.frameBytes,
+		arrived: c.s.deps.Now(),
+		held:    req.held,
+		ready:   make(chan struct{}),
+	}
+	c.waiting.Add(1)
+	c.replies <- r // the writer never stops taking
+	switch req.api.key {
+	case keyFetch:
+		select {
+		case c.fetches <- struct{}{}:
+		case <-c.polls.Done():
+			r.fault = &fault{}
+			close(r.ready)
+			return false
+		}
+		c.tasks.Go(func() {
+			defer func() { <-c.fetches }()
+			defer close(r.ready)
+			c.carryOut(req, r)
+		})
+		return true
+	case keyJoinGroup, keySyncGroup: // park until the group is complete
+		c.tasks.Go(func() {
+			defer close(r.ready)
+			c.carryOut(req, r)
+		})
+		return true
+	case keyListOffsets, keyOffsetForLeaderEpoch, keyInitProducerID, keyDeleteTopics:
+		// Kafka would carry these out after the Produce requests before them; the answer may depend on it.
+		c.awaitProduces()
+	}
+	defer close(r.ready)
+	c.carryOut(req, r)
+	return r.fault == nil
+}
+
+// carryOut handles req. A panic in a handler closes this connection and no other.
+func (c *conn) carryOut(req request, r *reply) {
+	defer c.recovered(r)
+	c.s.handle(c, req, r)
+}
+
+func (c *conn) recovered(r *reply) {
+	if v := recover(); v != nil {
+		c.s.log.Error("request handler panicked", "key", r.key, "client", c.host, "err", fmt.Sprint(v), "stack", string(debug.Stack()))
+		r.fault = &fault{refusedPanic, fmt.Errorf("panic: %v", v)}
+	}
+}
+
+// awaitProduces returns when the fate of every batch handed to the batcher on this connection is known.
+func (c *conn) awaitProduces() {
+	for _, p := range c.produces {
+		select {
+		case <-p.Done():
+		case <-c.work.Done():
+			return
+		}
+	}
+	c.produces = c.produces[:0]
+}
+
+// write sends replies in order until the reader closes the ring. After a failed write it only waits for the rest and
+// drops it: work that was begun is awaited, so that its memory is accounted for to the end.
+func (c *conn) write() {
+	dead := false
+	kill := func() {
+		dead = true
+		c.endPolls()
+		_ = c.nc.Close()
+	}
+	for r := range c.replies {
+		<-r.ready
+		if r.await != nil && r.fault == nil {
+			func() {
+				defer c.recovered(r)
+				r.await()
+			}()
+		}
+		if r.fault != nil {
+			if !dead {
+				c.complain(r.fault)
+				kill()
+			}
+			c.settle(r)
+			continue
+		}
+		out := 0
+		for _, b := range r.buffers {
+			out += len(b)
+		}
+		if !dead {
+			if err := c.send(r.buffers, out); err != nil {
+				if isTimeout(err) && c.work.Err() == nil {
+					c.complain(&fault{refusedStalled, errors.New("the peer does not take its replies")})
+				}
+				kill()
+			} else {
+				c.s.observe.Request(r.key, r.bytesIn, out, c.s.deps.Now().Sub(r.arrived))
+			}
+		}
+		c.settle(r)
+	}
+}
+
+// settle gives back what a reply held.
+func (c *conn) settle(r *reply) {
+	c.free(r.key, r.held)
+	c.memory.release(r.sending)
+	c.s.memory.release(r.sending)
+	c.waiting.Add(-1)
+}
+
+// send writes buffers in pieces, each under its own deadline.
+func (c *conn) send(buffers net.Buffers, size int) error {
+	if size == 0 {
+		return nil
+	}
+	clock := time.AfterFunc(c.s.cfg.WriteTimeout, func() { _ = c.nc.SetWriteDeadline(longAgo()) })
+	defer clock.Stop()
+	if size <= writePiece {
+		_, err := buffers.WriteTo(c.nc)
+		return err
+	}
+	piece := make(net.Buffers, 0, 64)
+	n := 0
+	flush := func() error {
+		if n == 0 {
+			return nil
+		}
+		clock.Reset(c.s.cfg.WriteTimeout)
+		out := piece // WriteTo consumes its receiver
+		_, err := out.WriteTo(c.nc)
+		piece, n = piece[:0], 0
+		return err
+	}
+	for _, b := range buffers {
+		for len(b) > 0 {
+			part := b[:min(len(b), writePiece-n)]
+			piece, n, b = append(piece, part), n+len(part), b[len(part):]
+			if n == writePiece {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+// answer sets r's reply and pays for its memory, which exists already.
+func (c *conn) answer(r *reply, buffers net.Buffers) {
+	var n int64
+	for _, b := range buffers {
+		n += int64(len(b))
+	}
+	c.memory.force(n)
+	c.s.memory.force(n)
+	r.sending = n
+	r.buffers = buffers
+}
+
+func isTimeout(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
+}

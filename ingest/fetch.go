@@ -1,0 +1,135 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bargedata/barge/fetch"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+)
+
+// maxFetchWait bounds a long poll, whatever max.wait says.
+const maxFetchWait = 5 * time.Minute
+
+// fetch answers key 1, versions 4-17. Sessions are declined by session id 0 (KIP-227), so every partition asked for is in
+// the answer. Record bodies are written from where they lie.
+func (s *Server) fetch(c *conn, req request, r *reply) {
+	fr, err := decodeFetch(req.body, req.version, req.flexible())
+	if err != nil {
+		r.fault = &fault{refusedFrame, fmt.Errorf("fetch v%d: %w", req.version, err)}
+		return
+	}
+	if fr.sessionID != 0 {
+		// No session was ever given out; the client starts over with a full request.
+		top := code(s.refuse(keyFetch, codeFetchSessionIDNotFound))
+		c.answer(r, encodeFetch(req, top, nil, nil, false))
+		return
+	}
+	results := s.fetchPartitions(c.polls, fr, req.version)
+	for _, res := range results {
+		s.refuse(keyFetch, res.code)
+	}
+	c.answer(r, encodeFetch(req, codeNone, fr.topics, results, fr.readCommitted))
+}
+
+// fetchPartitions returns one result for each partition of the request, in order.
+func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16) []fetchResult {
+	var (
+		results []fetchResult
+		ask     = fetch.Request{
+			MinBytes: int(max(fr.minBytes, 0)),
+			MaxBytes: min(int(max(fr.maxBytes, 0)), s.cfg.FetchBytes),
+			MaxWait:  min(time.Duration(max(fr.maxWaitMillis, 0))*time.Millisecond, maxFetchWait),
+		}
+		places []int // ask.Partitions[i] is answered in results[places[i]]
+		seen   = make(map[record.Partition]bool)
+	)
+	for _, t := range fr.topics {
+		topic, unknown := s.fetchTopic(t, version)
+		for _, p := range t.partitions {
+			part := record.Partition{Topic: topic.ID, Index: p.index}
+			res := fetchResult{highWatermark: -1, lastStable: -1, logStart: -1}
+			switch {
+			case unknown != codeNone:
+				res.code = unknown
+			case p.index < 0 || p.index >= topic.Partitions:
+				res.code = codeUnknownTopicOrPartition
+			case p.leaderEpoch > 0: // ours is 0 for ever
+				res.code = codeUnknownLeaderEpoch
+			case seen[part]:
+				res.code = codeInvalidRequest
+			default:
+				seen[part] = true
+				ask.Partitions = append(ask.Partitions, fetch.PartitionRequest{
+					Partition: part, Offset: record.Offset(p.offset), MaxBytes: int(max(p.maxBytes, 0)),
+				})
+				places = append(places, len(results))
+			}
+			results = append(results, res)
+		}
+	}
+	if len(ask.Partitions) == 0 {
+		return results // nothing to wait for
+	}
+	for i, part := range s.read(ctx, ask) {
+		results[places[i]] = fetched(part, version)
+	}
+	return results
+}
+
+func (s *Server) fetchTopic(t fetchTopic, version int16) (metadata.Topic, code) {
+	return s.produceTopic(produceTopic{name: t.name, id: t.id}, version)
+}
+
+// read asks the reader, and once more where an offset is out of range: the View may merely be behind, and a consumer
+// that hears OFFSET_OUT_OF_RANGE throws its position away.
+func (s *Server) read(ctx context.Context, ask fetch.Request) []fetch.PartitionResponse {
+	parts := s.deps.Reader.Fetch(ctx, ask).Partitions
+	for _, p := range parts {
+		if !errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
+			continue
+		}
+		if err := s.deps.Fresh(ctx); err != nil {
+			for i := range parts {
+				if errors.Is(parts[i].Err, metadata.ErrOffsetOutOfRange) {
+					parts[i] = fetch.PartitionResponse{Err: err}
+				}
+			}
+			return parts
+		}
+		ask.MaxWait = 0
+		return s.deps.Reader.Fetch(ctx, ask).Partitions
+	}
+	return parts
+}
+
+// fetched turns the reader's answer about one partition into ours.
+func fetched(p fetch.PartitionResponse, version int16) fetchResult {
+	if p.Err == nil || errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
+		// Out of range carries the bounds: the client finds its way back by the log start.
+		res := fetchResult{
+			code:          codeOf(p.Err),
+			highWatermark: int64(p.Bounds.HighWatermark),
+			lastStable:    int64(p.Bounds.LastStable),
+			logStart:      int64(p.Bounds.LogStart),
+		}
+		if p.Err == nil {
+			res.chunks, res.size = p.Chunks, p.Size
+		}
+		return res
+	}
+	res := fetchResult{code: codeOf(p.Err), highWatermark: -1, lastStable: -1, logStart: -1}
+	switch {
+	case res.code == codeUnknownTopicOrPartition && version >= 13:
+		res.code = codeUnknownTopicID
+	case errors.Is(p.Err, context.Canceled):
+		res.code = codeNotLeaderOrFollower // this agent drains in the middle of a read
+	case res.code == codeUnknownServerError || res.code == codeRequestTimedOut:
+		// A read that failed may work the next time; clients retry a storage error and fail on an unknown one.
+		res.code = codeKafkaStorageError
+	}
+	return res
+}

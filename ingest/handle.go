@@ -1,0 +1,134 @@
+package ingest
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// maxHandling bounds a request that does not wait for others on purpose. Nothing on the connection goes on meanwhile.
+const maxHandling = time.Minute
+
+// handle carries req out and fills in r. It runs on the connection's reader, or on a goroutine of its own for the
+// requests that wait for others (conn.start).
+func (s *Server) handle(c *conn, req request, r *reply) {
+	switch req.api.key {
+	case keyProduce:
+		s.produce(c, req, r)
+		return
+	case keyFetch:
+		s.fetch(c, req, r)
+		return
+	case keyAPIVersions:
+		if req.version > req.api.max {
+			c.answer(r, encode(req, s.unsupportedVersion()))
+			return
+		}
+	}
+	msg, err := s.decode(req)
+	if err != nil {
+		r.fault = &fault{refusedFrame, fmt.Errorf("API key %d version %d: %w", req.api.key, req.version, err)}
+		return
+	}
+	ctx := c.polls
+	if req.api.key != keyJoinGroup && req.api.key != keySyncGroup {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(c.work, maxHandling)
+		defer cancel()
+	}
+	resp := s.dispatch(ctx, c, req, msg)
+	if resp == nil {
+		r.fault = &fault{refusedPanic, fmt.Errorf("no handler for API key %d", req.api.key)}
+		return
+	}
+	resp.SetVersion(req.version)
+	c.answer(r, encode(req, resp))
+}
+
+// decode checks the body by the layout of its key and only then lets kmsg build it. Byte fields alias the frame.
+func (s *Server) decode(req request) (kmsg.Request, error) {
+	layout, ok := s.layouts[req.api.key]
+	if !ok {
+		return nil, fmt.Errorf("%w: no layout for this API key", errMalformed)
+	}
+	if err := checkBody(layout, req.version, req.flexible(), req.body); err != nil {
+		return nil, err
+	}
+	msg := kmsg.RequestForKey(req.api.key)
+	msg.SetVersion(req.version)
+	if err := msg.ReadFrom(req.body); err != nil {
+		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return msg, nil
+}
+
+func (s *Server) dispatch(ctx context.Context, c *conn, req request, msg kmsg.Request) kmsg.Response {
+	switch msg := msg.(type) {
+	case *kmsg.ApiVersionsRequest:
+		return s.apiVersions(msg)
+	case *kmsg.MetadataRequest:
+		return s.metadata(ctx, c.self, msg)
+	case *kmsg.ListOffsetsRequest:
+		return s.listOffsets(ctx, msg)
+	case *kmsg.OffsetForLeaderEpochRequest:
+		return s.offsetForLeaderEpoch(ctx, msg)
+	case *kmsg.CreateTopicsRequest:
+		return s.createTopics(ctx, msg)
+	case *kmsg.DeleteTopicsRequest:
+		return s.deleteTopics(ctx, msg)
+	case *kmsg.InitProducerIDRequest:
+		return s.initProducerID(ctx, msg)
+	case *kmsg.DescribeConfigsRequest:
+		return s.describeConfigs(msg)
+	case *kmsg.DescribeClusterRequest:
+		return s.describeCluster(c.self, msg)
+	case *kmsg.FindCoordinatorRequest:
+		return s.findCoordinator(c.self, msg)
+	case *kmsg.JoinGroupRequest:
+		return s.joinGroup(ctx, msg, req.clientID, c.host)
+	case *kmsg.SyncGroupRequest:
+		return s.syncGroup(ctx, msg)
+	case *kmsg.HeartbeatRequest:
+		return s.heartbeat(ctx, msg)
+	case *kmsg.LeaveGroupRequest:
+		return s.leaveGroup(ctx, msg)
+	case *kmsg.OffsetCommitRequest:
+		return s.offsetCommit(ctx, msg)
+	case *kmsg.OffsetFetchRequest:
+		return s.offsetFetch(ctx, msg)
+	case *kmsg.DeleteGroupsRequest:
+		return s.deleteGroups(ctx, msg)
+	default:
+		return nil
+	}
+}
+
+// responseHead appends the frame size (to be set later) and the response header: v0 is the correlation id, v1 adds an
+// empty tag section. ApiVersions always answers with v0, so that a client that guessed too high can read it (KIP-511).
+func responseHead(dst []byte, req request) []byte {
+	dst = append(dst, 0, 0, 0, 0)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(req.correlation))
+	if req.flexible() && req.api.key != keyAPIVersions {
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// encode frames a kmsg response.
+func encode(req request, resp kmsg.Response) net.Buffers {
+	frame := resp.AppendTo(responseHead(make([]byte, 0, 256), req))
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	return net.Buffers{frame}
+}
+
+// refuse counts code as an answer to key and returns it.
+func (s *Server) refuse(key int16, code code) int16 {
+	if code != codeNone {
+		s.observe.Error(key, int16(code))
+	}
+	return int16(code)
+}

@@ -1,0 +1,225 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+)
+
+const (
+	// maxAutoCreated bounds the topics one Metadata request makes. The rest hears LEADER_NOT_AVAILABLE and comes again.
+	maxAutoCreated = 100
+	// parallelCommands bounds the commands of one request under way at a time; they share log entries.
+	parallelCommands = 32
+	// leaderEpoch never changes: any agent serves any partition and nothing is ever truncated.
+	leaderEpoch = 0
+)
+
+// What a client may do, as bits of Kafka's ACL operations. Everything, as long as there are no ACLs.
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+	notAsked          = math.MinInt32
+)
+
+// metadata answers key 3, versions 0-13. One broker is told: this agent, which leads every partition with leader epoch 0
+// and calls itself the controller. From v10 topics carry ids, from v12 they may be asked for by id (KIP-516).
+func (s *Server) metadata(ctx context.Context, self endpoint, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+	resp := kmsg.NewPtrMetadataResponse()
+	b := kmsg.NewMetadataResponseBroker()
+	b.NodeID, b.Host, b.Port, b.Rack = s.cfg.NodeID, self.host, self.port, s.rack()
+	resp.Brokers = []kmsg.MetadataResponseBroker{b}
+	resp.ClusterID = &s.cfg.ClusterID
+	resp.ControllerID = s.cfg.NodeID
+	resp.AuthorizedOperations = notAsked
+	if req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+
+	switch {
+	case req.Topics == nil, req.Version == 0 && len(req.Topics) == 0: // all; v0 has no null
+		for _, t := range s.deps.View.Topics() {
+			resp.Topics = append(resp.Topics, s.metadataTopic(t, req))
+		}
+	default:
+		resp.Topics = s.namedTopics(ctx, req)
+	}
+	for _, t := range resp.Topics {
+		s.refuse(keyMetadata, code(t.ErrorCode))
+	}
+	return resp
+}
+
+// rack is the zone of this agent, nil for none.
+func (s *Server) rack() *string {
+	if s.cfg.Zone == "" {
+		return nil
+	}
+	return &s.cfg.Zone
+}
+
+// namedTopics answers for each topic asked for, in order, making those that are missing where that is allowed. A topic
+// named more than once is answered once, as Kafka does: the answer stays as large as the cluster, whatever the request.
+func (s *Server) namedTopics(ctx context.Context, req *kmsg.MetadataRequest) []kmsg.MetadataResponseTopic {
+	type naming struct {
+		id   record.TopicID
+		name string
+	}
+	seen := make(map[naming]bool)
+	var out []kmsg.MetadataResponseTopic
+	missing := make(map[string]int) // to their places in out
+	for _, asked := range req.Topics {
+		id, name := record.TopicID(asked.TopicID), ""
+		if asked.Topic != nil {
+			name = *asked.Topic
+		}
+		if seen[naming{id, name}] {
+			continue
+		}
+		seen[naming{id, name}] = true
+		switch {
+		case !id.IsZero() && req.Version >= 12:
+			if t, ok := s.deps.View.TopicByID(id); ok {
+				out = append(out, s.metadataTopic(t, req))
+			} else {
+				unknown := noTopic(nil, codeUnknownTopicID)
+				unknown.TopicID = id
+				out = append(out, unknown)
+			}
+		case asked.Topic == nil || !id.IsZero():
+			out = append(out, noTopic(asked.Topic, codeInvalidRequest))
+		default:
+			if t, ok := s.deps.View.Topic(name); ok {
+				out = append(out, s.metadataTopic(t, req))
+			} else {
+				missing[name] = len(out)
+				out = append(out, kmsg.MetadataResponseTopic{})
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return out
+	}
+	// Requests before v4 could not say no.
+	create := s.cfg.AutoCreateTopics && (req.Version < 4 || req.AllowAutoTopicCreation)
+	made := s.autoCreate(ctx, missing, create)
+	for name, place := range missing {
+		if answer := made[name]; answer.code == codeNone {
+			out[place] = s.metadataTopic(answer.topic, req)
+		} else {
+			out[place] = noTopic(&name, answer.code)
+		}
+	}
+	return out
+}
+
+type autoCreated struct {
+	topic metadata.Topic
+	code  code
+}
+
+// autoCreate judges the names and, if create is set, makes the topics.
+func (s *Server) autoCreate(ctx context.Context, missing map[string]int, create bool) map[string]autoCreated {
+	names := make([]string, 0, len(missing))
+	for name := range missing {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	answers := make([]autoCreated, len(names))
+	var g errgroup.Group
+	g.SetLimit(parallelCommands)
+	begun := 0
+	for i, name := range names {
+		switch {
+		case metadata.ValidateTopicName(name) != nil:
+			answers[i].code = codeInvalidTopic
+		case !create:
+			answers[i].code = codeUnknownTopicOrPartition
+		case begun == maxAutoCreated:
+			answers[i].code = codeLeaderNotAvailable
+		default:
+			begun++
+			g.Go(func() error {
+				t, err := s.createTopic(ctx, metadata.CreateTopic{Name: name, Partitions: s.cfg.NumPartitions})
+				answers[i] = autoCreated{t, codeOf(err)}
+				switch answers[i].code {
+				case codeTopicAlreadyExists: // somebody else was first
+					answers[i].code = codeNone
+				case codeUnknownServerError, codeRequestTimedOut:
+					answers[i].code = codeLeaderNotAvailable // the client asks again
+				default:
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // the functions return no error
+	byName := make(map[string]autoCreated, len(names))
+	for i, name := range names {
+		byName[name] = answers[i]
+	}
+	return byName
+}
+
+// createTopic gives cmd an id and carries it out. With ErrTopicExists the topic is the one that exists.
+func (s *Server) createTopic(ctx context.Context, cmd metadata.CreateTopic) (metadata.Topic, error) {
+	cmd.ID = s.deps.NewTopicID()
+	res, err := do[metadata.CreateTopicResult](ctx, s.deps.Commands, cmd)
+	if err != nil {
+		return metadata.Topic{}, fmt.Errorf("create topic %q: %w", cmd.Name, err)
+	}
+	if res.Err == nil {
+		s.log.InfoContext(ctx, "topic created", "topic", cmd.Name, "id", res.Topic.ID.String(), "partitions", cmd.Partitions)
+	}
+	return res.Topic, res.Err
+}
+
+// do carries cmd out and gives its result the type it has.
+func do[R metadata.Result](ctx context.Context, c Commands, cmd metadata.Command) (R, error) {
+	var none R
+	res, err := c.Do(ctx, cmd)
+	if err != nil {
+		return none, err
+	}
+	typed, ok := res.(R)
+	if !ok {
+		return none, fmt.Errorf("command %T was answered with %T", cmd, res)
+	}
+	return typed, nil
+}
+
+// metadataTopic describes one topic.
+func (s *Server) metadataTopic(t metadata.Topic, req *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic = &t.Name
+	out.TopicID = t.ID
+	out.AuthorizedOperations = notAsked
+	if req.IncludeTopicAuthorizedOperations {
+		out.AuthorizedOperations = topicOperations
+	}
+	replicas := []int32{s.cfg.NodeID} // shared: nobody changes an answer
+	out.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.Partitions)
+	for i := range out.Partitions {
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Partition = int32(i)
+		p.Leader, p.LeaderEpoch = s.cfg.NodeID, leaderEpoch
+		p.Replicas, p.ISR = replicas, replicas
+		out.Partitions[i] = p
+	}
+	return out
+}
+
+func noTopic(name *string, code code) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic = name
+	out.ErrorCode = int16(code)
+	out.AuthorizedOperations = notAsked
+	return out
+}
