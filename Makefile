@@ -3,7 +3,7 @@ T ?= 30s
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz vuln tidy
+.PHONY: help demo build test tools check fmt lint fuzz bench vuln tidy
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -45,3 +45,6 @@ tidy: ## go.mod and go.sum of the product and of the tools
 	cd tools && go mod tidy
 	cd tools/lint && go mod tidy
 	cd tools/versitygw && go mod tidy
+
+bench: ## the micro benchmarks, five runs each, summed up by benchstat
+	go test -run '^$$' -bench . -benchmem -count=5 ./... | tee bench.out && go tool -modfile=tools/go.mod benchstat bench.out

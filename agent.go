@@ -28,7 +28,6 @@ import (
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
-	"github.com/bargedata/barge/tableflow"
 )
 
 // Parts are what an agent gets from outside: everything that is not a plain setting. All but Store are needed.
@@ -268,10 +267,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	fetchConfig := fetch.DefaultConfig()
 	fetchConfig.TailBytes = a.cfg.CacheBytes
 	fetchConfig.ObjectBytes = a.cfg.CacheBytes / 2
-	open := func(ctx context.Context, key string, size int64) (fetch.FileReader, error) {
-		return tableflow.OpenFile(ctx, store, key, size)
-	}
-	reader, err := fetch.New(fetchConfig, view, store, open, a.log)
+	reader, err := fetch.New(fetchConfig, view, store, fetch.Parquet(store), a.log)
 	if err != nil {
 		return nil, err
 	}

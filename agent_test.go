@@ -247,3 +247,30 @@ func TestAnotherClustersStoreIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// leaky lets every racing writer win: the conditional write of a store that only checks and then writes.
+type leaky struct{ objectstore.Store }
+
+func (l leaky) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
+	if strings.HasPrefix(key, "meta/probe/") {
+		return time.Now(), l.Put(ctx, key, body)
+	}
+	return l.Store.Create(ctx, key, body)
+}
+
+func TestAStoreThatLetsTwoWritersWinIsRefused(t *testing.T) {
+	cfg := barge.DefaultConfig()
+	cfg.Listen, cfg.HTTP = "127.0.0.1:0", ""
+	agent, err := barge.New(cfg, barge.Parts{
+		Logger: slog.New(slog.DiscardHandler), Env: func(string) string { return "" }, Now: time.Now,
+		Store: leaky{objectstore.NewMemory(time.Now)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := agent.Run(ctx); !errors.Is(err, objectstore.ErrNotAtomic) || !strings.Contains(err.Error(), "postgres") {
+		t.Fatalf("agent on a store without atomic creates: %v, want ErrNotAtomic and the way out", err)
+	}
+}

@@ -64,8 +64,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// maxRequestBytes is what the Kafka listener's own memory budget takes.
-const maxRequestBytes = 512 << 20
+// maxRequestBytes is the most one WAL object holds, and a request is never split over objects.
+const maxRequestBytes = 100 << 20
 
 // Validate reports every setting that cannot work, each with its name and a fix.
 func (c Config) Validate() error {
@@ -126,6 +126,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxRequestBytes > maxRequestBytes {
 		bad("max-request-bytes %d: want at most %d", c.MaxRequestBytes, maxRequestBytes)
+	}
+	if c.FlushBytes > maxRequestBytes {
+		bad("flush-bytes %d: want at most %d", c.FlushBytes, maxRequestBytes)
 	}
 	if c.NumPartitions < 1 || c.NumPartitions > 10_000 {
 		bad("num-partitions %d: want 1 to 10000", c.NumPartitions)

@@ -35,7 +35,7 @@ func (a *Agent) Stats() Stats {
 	}
 	totals := live.metrics.Totals()
 	s := Stats{
-		ProducedBytes: totals.ProducedBytes, ProducedRecords: recordsIn(live.view) - live.recordsBefore, FetchedBytes: totals.FetchedBytes,
+		ProducedBytes: totals.ProducedBytes, ProducedRecords: max(0, recordsIn(live.view)-live.recordsBefore), // a deleted topic takes its share along FetchedBytes: totals.FetchedBytes,
 		P50: totals.P50, P99: totals.P99,
 		Objects: int64(live.batcher.Stats().Objects), Requests: live.meter.Snapshot().Total(),
 	}
@@ -111,7 +111,7 @@ func consoleTopics(view *metadata.View) []console.Topic {
 				break // deleted meanwhile
 			}
 			end, pending := compacted[partition{Topic: t.ID, Index: i}]
-			if !pending {
+			if !pending || !t.TableEnabled() {
 				end = b.HighWatermark
 			}
 			ct.Partitions = append(ct.Partitions, console.Partition{

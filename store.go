@@ -124,7 +124,7 @@ func probeOnce(ctx context.Context, store objectstore.Store, random string) erro
 	if !errors.Is(err, objectstore.ErrNotFound) {
 		return fmt.Errorf("read %s: %w", probedKey, err)
 	}
-	if err := objectstore.Probe(ctx, []objectstore.Store{store}, "meta/probe", random); err != nil {
+	if err := objectstore.Probe(ctx, []objectstore.Store{store}, "meta/probe/", random); err != nil {
 		return fmt.Errorf("the store cannot hold the metadata log: %w", err)
 	}
 	if _, err := store.Create(ctx, probedKey, []byte("passed\n")); err != nil && !errors.Is(err, objectstore.ErrExists) {

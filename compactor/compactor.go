@@ -91,6 +91,9 @@ func (c *Compactor) Stats() Stats {
 	}
 }
 
+// maxBackoff bounds the wait after a round that failed.
+const maxBackoff = 30 * time.Second
+
 // Run works until ctx ends and returns nil then, or ErrFenced when another agent owns the log.
 func (c *Compactor) Run(ctx context.Context) error {
 	backoff := c.cfg.Tick
@@ -102,8 +105,8 @@ func (c *Compactor) Run(ctx context.Context) error {
 		case errors.Is(err, metadata.ErrFenced):
 			return err
 		case err != nil:
-			c.logger.WarnContext(ctx, "background work failed; it is tried again", "err", err, "after", backoff)
-			backoff = min(2*backoff, 30*time.Second)
+			c.logger.WarnContext(ctx, "background work failed; it is tried again", "err", err, "after", min(2*backoff, maxBackoff))
+			backoff = min(2*backoff, maxBackoff)
 		default:
 			backoff = c.cfg.Tick
 		}
@@ -138,7 +141,11 @@ func (c *Compactor) round(ctx context.Context) error {
 func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	err := c.runJob(ctx, job)
 	if err == nil {
-		c.tokens.take(len(job.Topics))
+		for _, t := range job.Topics {
+			if t.Topic.TableEnabled() {
+				c.tokens.take(1)
+			}
+		}
 		c.jobs.Add(1)
 		return nil
 	}

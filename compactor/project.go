@@ -139,8 +139,6 @@ func (c *Compactor) projected(ctx context.Context, p metadata.PendingTable, snap
 	return nil
 }
 
-func (c *Compactor) drop(id record.TopicID) { c.tables.drop(id) }
-
 // tableCache keeps the newest snapshots of a few tables, so that a steady table is not read back for each commit. It is only a
 // hint: a stale snapshot loses the put-if-absent and is loaded again. When full it forgets the one longest unused.
 type tableCache struct {

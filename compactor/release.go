@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,11 +50,14 @@ func (c *Compactor) deleteReleased(ctx context.Context) error {
 	}
 }
 
-// dropTables deletes what deleted topics left in the store, unless barge.table.on.delete=keep, whose tombstone stays for
-// good so that no later topic takes the path.
+// dropTables deletes what deleted topics left in the store, unless barge.table.on.delete=keep says to leave it standing. Paths
+// are never given again (ADR 0004), so an agent that does this late, after another took the log, harms nobody.
 func (c *Compactor) dropTables(ctx context.Context) error {
 	for _, t := range c.view.Tombstones() {
-		if t.Configs["barge.table.on.delete"] == "keep" {
+		if t.KeepsTable() {
+			if err := c.forgetTopic(ctx, t); err != nil && !errors.Is(err, metadata.ErrStaleInput) { // its last commits are pending
+				return err
+			}
 			continue
 		}
 		if err := c.dropTable(ctx, t); err != nil {
@@ -81,6 +85,14 @@ func (c *Compactor) dropTable(ctx context.Context, t metadata.Topic) error {
 			return fmt.Errorf("delete %d objects under %s: %w", len(keys), prefix, err)
 		}
 	}
+	if err := c.forgetTopic(ctx, t); err != nil {
+		return err
+	}
+	c.logger.InfoContext(ctx, "dropped table", "topic", t.Name, "object", prefix)
+	return nil
+}
+
+func (c *Compactor) forgetTopic(ctx context.Context, t metadata.Topic) error {
 	res, err := metadata.Ask[metadata.ForgetTopicResult](ctx, c.log, metadata.ForgetTopic{ID: t.ID})
 	if err != nil {
 		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, err)
@@ -88,7 +100,6 @@ func (c *Compactor) dropTable(ctx context.Context, t metadata.Topic) error {
 	if res.Err != nil {
 		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, res.Err)
 	}
-	c.drop(t.ID)
-	c.logger.InfoContext(ctx, "dropped table", "topic", t.Name, "object", prefix)
+	c.tables.drop(t.ID)
 	return nil
 }

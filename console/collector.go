@@ -55,7 +55,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.src.Background != nil {
 		b := c.src.Background()
-		counter("barge_compactor_jobs_total", "Compaction jobs begun.", float64(b.Jobs))
+		counter("barge_compactor_jobs_total", "Compaction jobs done.", float64(b.Jobs))
 		counter("barge_compactor_failed_jobs_total", "Compaction jobs that failed.", float64(b.FailedJobs))
 		counter("barge_compactor_files_total", "Parquet files written.", float64(b.Files))
 		counter("barge_compactor_rows_total", "Rows written to Parquet files.", float64(b.Rows))

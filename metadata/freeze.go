@@ -16,7 +16,7 @@ func (s *State) freeze() *State {
 		shard: s.shard, next: s.next, term: s.term, time: s.time,
 		topics:     freezeTopics(s.topics),
 		tombstones: freezeTopics(s.tombstones),
-		keptDirs:   maps.Clone(s.keptDirs),
+		usedDirs:   maps.Clone(s.usedDirs),
 		sessions:   make(map[SessionID]*session, len(s.sessions)), lastSession: s.lastSession,
 		jobs: maps.Clone(s.jobs), lastJob: s.lastJob,
 		objects: maps.Clone(s.objects), lastObject: s.lastObject,

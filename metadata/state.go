@@ -22,7 +22,7 @@ type State struct {
 	topics     map[record.TopicID]*topicState // live
 	names      map[string]*topicState         // live, by name
 	tombstones map[record.TopicID]*topicState // deleted, not forgotten
-	keptDirs   map[string]struct{}            // table paths of forgotten topics whose table stays
+	usedDirs   map[string]struct{}            // plain table paths of forgotten topics, never given again
 
 	sessions    map[SessionID]*session
 	lastSession SessionID
@@ -64,7 +64,7 @@ func NewState() *State {
 		topics:         map[record.TopicID]*topicState{},
 		names:          map[string]*topicState{},
 		tombstones:     map[record.TopicID]*topicState{},
-		keptDirs:       map[string]struct{}{},
+		usedDirs:       map[string]struct{}{},
 		sessions:       map[SessionID]*session{},
 		jobs:           map[JobID]*job{},
 		objects:        map[uint64]*object{},

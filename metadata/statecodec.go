@@ -68,7 +68,7 @@ func (w *wireWriter) topics(s *State) {
 	for _, t := range sortedTopics(s.tombstones) {
 		w.topicHead(t)
 	}
-	w.strings(sortedKeys(s.keptDirs))
+	w.strings(sortedKeys(s.usedDirs))
 }
 
 // topicHead is all of a topic but its partitions.

@@ -75,7 +75,7 @@ func (r *wireReader) topics(s *State) {
 			return
 		}
 		last = dir
-		s.keptDirs[dir] = struct{}{}
+		s.usedDirs[dir] = struct{}{}
 	}
 }
 

@@ -77,18 +77,22 @@ func (s *State) createTopic(c CreateTopic) Result {
 	return CreateTopicResult{Topic: t.Topic}
 }
 
-// tableDir is the plain path, or one with the id where an earlier incarnation still holds the plain one.
+// maxDirName is how long the last segment of a table path may be: what file systems take.
+const maxDirName = 255
+
+// tableDir is the plain path, or one with the id where an earlier topic of the name ever had the plain one: a key is never
+// written with other bytes (I3), so a path is never given twice. Source: ADR 0004.
 func (s *State) tableDir(name string, id record.TopicID) string {
-	dir := "tables/" + name
-	if _, held := s.keptDirs[dir]; held {
-		return dir + "@" + id.Hex()
-	}
+	dir := plainDir(name)
+	_, used := s.usedDirs[dir]
 	for _, t := range s.tombstones { // any order: only whether one is there counts
-		if t.TableDir == dir {
-			return dir + "@" + id.Hex()
-		}
+		used = used || t.TableDir == dir
 	}
-	return dir
+	if !used {
+		return dir
+	}
+	suffix := "@" + id.Hex()
+	return plainDir(name[:min(len(name), maxDirName-len(suffix))]) + suffix
 }
 
 func (s *State) deleteTopic(c DeleteTopic) Result {
@@ -117,6 +121,8 @@ func (s *State) existenceChanged(t *topicState) {
 	}
 }
 
+func plainDir(name string) string { return "tables/" + name }
+
 func (s *State) forgetTopic(c ForgetTopic) Result {
 	t := s.tombstones[c.ID]
 	switch {
@@ -124,8 +130,8 @@ func (s *State) forgetTopic(c ForgetTopic) Result {
 		return ForgetTopicResult{Err: ErrUnknownTopic}
 	case len(t.adds) > 0:
 		return ForgetTopicResult{Err: ErrStaleInput}
-	case t.KeepsTable():
-		s.keptDirs[t.TableDir] = struct{}{}
+	case t.TableDir == plainDir(t.Name):
+		s.usedDirs[t.TableDir] = struct{}{}
 	}
 	for _, f := range t.files {
 		delete(s.keys, f.Key)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -40,7 +41,7 @@ func logFiles(t *testing.T) map[string][]byte {
 	files := map[string][]byte{}
 	for tr := tar.NewReader(gz); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -107,8 +108,8 @@ func count(lines map[string]int) (n int64) {
 
 func TestLogsThroughEveryClientAndReader(t *testing.T) {
 	sources := map[string]map[string][]byte{"generated": generatedLogs()}
-	if real := logFiles(t); real != nil {
-		sources["loghub"] = real
+	if logs := logFiles(t); logs != nil {
+		sources["loghub"] = logs
 	} else {
 		t.Log("BARGE_TEST_DATA is not set: the real logs are left out, generated ones cover the same ground")
 	}

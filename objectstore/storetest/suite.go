@@ -1,4 +1,3 @@
-//nolint:thelper // the cases are tests, not helpers: a failure must point into them
 package storetest
 
 import (
