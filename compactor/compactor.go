@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 
 // View is what the compactor reads of the metadata.
 type View interface {
-	Pending() []metadata.PendingTopic
+	Pending() []metadata.PendingTopic // without runs
+	PendingRuns(ids ...record.TopicID) []metadata.PendingTopic
 	PendingTables() []metadata.PendingTable
 	Released() []metadata.ReleasedObject
 	Tombstones() []metadata.Topic
@@ -67,8 +69,10 @@ type Compactor struct {
 	random func() string // a fresh name for an object or a Delta transaction, never repeated
 	logger *slog.Logger
 
-	tables tableCache // touched by Run's goroutine alone
+	// Run's goroutine alone touches these.
+	tables tableCache
 	tokens tokenBucket
+	retry  backoffs
 
 	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, rounds atomic.Int64
 }
@@ -77,7 +81,8 @@ type Compactor struct {
 func New(cfg Config, view View, log metadata.Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
 	return &Compactor{
 		cfg: cfg, view: view, log: log, store: store, now: now, random: random, logger: logger,
-		tables: newTableCache(tableCacheSize),
+		tables: newTableCache(tableCacheSize, tableCacheFiles),
+		retry:  backoffs{},
 		tokens: tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},
 	}
 }
@@ -91,12 +96,10 @@ func (c *Compactor) Stats() Stats {
 	}
 }
 
-// maxBackoff bounds the wait after a round that failed.
-const maxBackoff = 30 * time.Second
-
 // Run works until ctx ends and returns nil then, or ErrFenced when another agent owns the log.
 func (c *Compactor) Run(ctx context.Context) error {
-	backoff := c.cfg.Tick
+	timer := time.NewTicker(c.cfg.Tick)
+	defer timer.Stop()
 	for {
 		err := c.round(ctx)
 		switch {
@@ -105,52 +108,69 @@ func (c *Compactor) Run(ctx context.Context) error {
 		case errors.Is(err, metadata.ErrFenced):
 			return err
 		case err != nil:
-			c.logger.WarnContext(ctx, "background work failed; it is tried again", "err", err, "after", min(2*backoff, maxBackoff))
-			backoff = min(2*backoff, maxBackoff)
-		default:
-			backoff = c.cfg.Tick
+			c.logger.WarnContext(ctx, "background work failed; it is tried again, later each time", "err", err)
 		}
-		timer := time.NewTimer(backoff)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		case <-timer.C:
 		}
 	}
 }
 
-// round does everything that is due once. A fault in one kind of work does not keep the others from their turn.
+// round does everything that is due once. What fails waits for its next try alone and keeps nothing else from its turn.
 func (c *Compactor) round(ctx context.Context) error {
 	defer c.rounds.Add(1)
-	var errs []error
+	errs := []error{c.compact(ctx), c.project(ctx)}
+	if work := "released objects"; c.retry.ready(work, c.now()) {
+		errs = append(errs, c.retry.done(work, c.now(), c.deleteReleased(ctx)))
+	}
+	return errors.Join(append(errs, c.dropTables(ctx))...)
+}
+
+func (c *Compactor) compact(ctx context.Context) error {
 	now := c.now()
 	c.tokens.refill(now)
-	for _, job := range Plan(c.view.Pending(), now.UnixMilli(), int(c.tokens.have), c.cfg.Limits) {
+	waiting := slices.DeleteFunc(c.view.Pending(), func(p metadata.PendingTopic) bool { return !c.retry.ready(jobOf(p.Topic), now) })
+	due := Due(waiting, now.UnixMilli(), int(c.tokens.have), c.cfg.Limits)
+	if len(due) == 0 {
+		return nil
+	}
+	ids := make([]record.TopicID, len(due))
+	for i, p := range due {
+		ids[i] = p.Topic.ID
+	}
+	var errs []error
+	for _, job := range Plan(c.view.PendingRuns(ids...), c.cfg.Limits) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		errs = append(errs, c.attempt(ctx, job))
 	}
-	errs = append(errs, c.project(ctx), c.deleteReleased(ctx), c.dropTables(ctx))
 	return errors.Join(errs...)
 }
 
+func jobOf(t metadata.Topic) string { return "job " + t.ID.Hex() }
+
 // attempt runs a job. When one of several topics cannot be compacted (a damaged object, say), the others get their turn alone,
-// at the price of reading shared objects again.
+// at the price of reading shared objects again; a store that does not answer is not asked for each topic.
 func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	err := c.runJob(ctx, job)
 	if err == nil {
+		c.jobs.Add(1)
 		for _, t := range job.Topics {
+			_ = c.retry.done(jobOf(t.Topic), c.now(), nil)
 			if t.Topic.TableEnabled() {
 				c.tokens.take(1)
 			}
 		}
-		c.jobs.Add(1)
 		return nil
 	}
 	c.failedJobs.Add(1)
-	if len(job.Topics) == 1 || ctx.Err() != nil || errors.Is(err, metadata.ErrFenced) || errors.Is(err, metadata.ErrUnavailable) {
+	if len(job.Topics) == 1 || ctx.Err() != nil || affectsAll(err) {
+		for _, t := range job.Topics {
+			_ = c.retry.done(jobOf(t.Topic), c.now(), err)
+		}
 		return err
 	}
 	errs := []error{err}
@@ -158,6 +178,19 @@ func (c *Compactor) attempt(ctx context.Context, job Job) error {
 		errs = append(errs, c.attempt(ctx, onlyTopic(job, t)))
 	}
 	return errors.Join(errs...)
+}
+
+// affectsAll tells faults of the store or the log as a whole from those of a topic.
+func affectsAll(err error) bool {
+	for _, whole := range []error{
+		metadata.ErrFenced, metadata.ErrUnavailable, metadata.ErrSessionSealed,
+		objectstore.ErrUnknown, objectstore.ErrDenied, objectstore.ErrNoBucket, objectstore.ErrFull,
+	} {
+		if errors.Is(err, whole) {
+			return true
+		}
+	}
+	return false
 }
 
 // tokenBucket meters table commits by the injected clock.

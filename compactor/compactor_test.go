@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,6 +279,79 @@ func TestADamagedObjectStopsItsJobAndNothingElse(t *testing.T) {
 	}
 	if len(l.view.Files(a.ID)) != 0 || !l.exists(bad) {
 		t.Error("rows of a damaged object entered a file, or the object is gone")
+	}
+}
+
+// One broken topic is tried ever less often, and the others cost no more reads than without it.
+func TestABrokenTopicIsTriedLessAndLess(t *testing.T) {
+	l := newLab(t)
+	meter := objectstore.NewMeter(l.store)
+	broken := l.createTopic("broken", nil)
+	var good []metadata.Topic
+	for i := range 10 {
+		good = append(good, l.createTopic(fmt.Sprintf("good%d", i), nil))
+	}
+	key := l.produce(1, broken)
+	if err := l.store.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	cfg := l.compactor()
+	c := New(cfg.cfg, l.view, l, meter, cfg.now, cfg.random, cfg.logger)
+	gets := func() int64 { return meter.Snapshot().Ops[objectstore.OpGet].Total() }
+	l.clock = l.clock.Add(time.Minute)
+	_ = c.round(t.Context()) // learns of the broken one
+	for range 5 {
+		for _, tp := range good {
+			l.produce(1, tp)
+		}
+		l.clock = l.clock.Add(2 * time.Minute)
+		_ = c.round(t.Context())
+	}
+	before := gets()
+	for range 10 {
+		l.clock = l.clock.Add(time.Second)
+		_ = c.round(t.Context())
+	}
+	if n := gets() - before; n > 0 {
+		t.Errorf("%d objects were read in ten idle seconds because of one broken topic", n)
+	}
+	for _, tp := range good {
+		if got := len(l.values(tp)); got != 5 {
+			t.Errorf("%s holds %d records beside a broken topic, want 5", tp.Name, got)
+		}
+	}
+}
+
+// undeletable refuses to delete one key.
+type undeletable struct {
+	objectstore.Store
+	key string
+}
+
+func (u undeletable) Delete(ctx context.Context, keys ...string) error {
+	if slices.Contains(keys, u.key) {
+		return fmt.Errorf("%s is held by a retention lock", u.key)
+	}
+	return u.Store.Delete(ctx, keys...)
+}
+
+func TestAnObjectThatCannotBeDeletedKeepsNoOther(t *testing.T) {
+	l := newLab(t)
+	a := l.createTopic("a", nil)
+	held, free := l.produce(1, a), l.produce(1, a)
+	l.clock = l.clock.Add(time.Minute)
+	base := l.compactor()
+	c := New(base.cfg, l.view, l, undeletable{l.store, held}, base.now, base.random, base.logger)
+	_ = c.round(t.Context())
+	l.clock = l.clock.Add(c.cfg.ReleaseGrace)
+	if err := c.round(t.Context()); err == nil || !strings.Contains(err.Error(), held) {
+		t.Errorf("round: %v, want an error naming %s", err, held)
+	}
+	if l.exists(free) {
+		t.Errorf("%s stays because %s cannot be deleted", free, held)
+	}
+	if got := l.view.Released(); len(got) != 1 || got[0].Key != held {
+		t.Errorf("released: %v, want the held object alone", got)
 	}
 }
 

@@ -49,7 +49,10 @@ func (c *Compactor) runJob(ctx context.Context, job Job) error {
 	}
 	replaced, err := metadata.Ask[metadata.ReplaceResult](ctx, c.log, metadata.Replace{Job: claimed.Job, Files: files})
 	if err != nil {
-		return fmt.Errorf("compaction job %d: replace: %w", claimed.Job, err) // unknown outcome: nothing may be undone
+		if errors.Is(err, metadata.ErrInvalidCommand) {
+			c.releaseJob(ctx, claimed.Job) // never taken in; any other outcome is unknown, and nothing may be undone
+		}
+		return fmt.Errorf("compaction job %d: replace: %w", claimed.Job, err)
 	}
 	if replaced.Err != nil {
 		c.releaseJob(ctx, claimed.Job)

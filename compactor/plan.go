@@ -13,6 +13,7 @@ import (
 type Limits struct {
 	JobBytes    record.Len    // WAL objects a job may read, whole objects counted; one object always fits
 	JobTopics   int           // files a job may write
+	FileParts   int           // partitions in one file: each has row groups of its own, and a footer must stay readable
 	SmallBytes  record.Len    // a topic below this waits while the cluster is over its budget of table commits
 	MaxDeferral time.Duration // ... but never longer than this after it was due
 	Interval    time.Duration // commit interval of topics that set none; 0: the topic default
@@ -20,7 +21,7 @@ type Limits struct {
 
 // DefaultLimits keep a job's memory near 128 MiB of input and about as much output.
 func DefaultLimits() Limits {
-	return Limits{JobBytes: 128 << 20, JobTopics: 256, SmallBytes: 8 << 20, MaxDeferral: 15 * time.Minute}
+	return Limits{JobBytes: 128 << 20, JobTopics: 2048, FileParts: 1000, SmallBytes: 8 << 20, MaxDeferral: 15 * time.Minute}
 }
 
 // Job is one claimable piece of compaction: a span of WAL objects, each read once, and the topics whose runs in that span
@@ -48,13 +49,42 @@ type PartJob struct {
 	Runs      []metadata.Run
 }
 
-// Plan decides what to compact at time now (milliseconds). A topic is due when its pending bytes reach
-// barge.table.commit.bytes or its oldest run has waited barge.table.commit.interval.ms. budget is how many table commits
-// the cluster may still make now: due topics under Limits.SmallBytes without an interval of their own wait when it is used
-// up, at most Limits.MaxDeferral, the oldest first. Topics a live job has are left out. Pure and deterministic; the jobs
-// share no topic.
-func Plan(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []Job {
-	due := dueTopics(pending, now, budget, lim)
+// Due picks the topics to compact at time now (milliseconds), the oldest first. A topic is due when its pending bytes reach
+// barge.table.commit.bytes or its oldest run has waited barge.table.commit.interval.ms. budget is how many table commits the
+// cluster may still make now: due topics under Limits.SmallBytes without an interval of their own wait when it is used up, at
+// most Limits.MaxDeferral. Topics a live job has are left out. Pure and deterministic; pending needs no runs here.
+func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []metadata.PendingTopic {
+	var due []metadata.PendingTopic
+	for _, p := range pending {
+		if !p.Claimed && p.Bytes > 0 && isDue(p, now, lim) {
+			due = append(due, p)
+		}
+	}
+	sortByAge(due)
+	kept := due[:0]
+	for _, p := range due {
+		if budget <= 0 && mayWait(p, now, lim) {
+			continue
+		}
+		if p.Topic.TableEnabled() {
+			budget--
+		}
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+func sortByAge(topics []metadata.PendingTopic) {
+	slices.SortStableFunc(topics, func(a, b metadata.PendingTopic) int {
+		return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Topic.Name, b.Topic.Name))
+	})
+}
+
+// Plan makes jobs of the topics that are due, with their runs: each a span of objects and all topics that have runs in it. The jobs
+// share no topic; what a job leaves of a topic is due again afterwards. Pure and deterministic.
+func Plan(due []metadata.PendingTopic, lim Limits) []Job {
+	due = slices.Clone(due)
+	sortByAge(due)
 	var jobs []Job
 	for len(due) > 0 {
 		job, rest := nextJob(due, lim)
@@ -67,30 +97,10 @@ func Plan(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []
 	return jobs
 }
 
-func dueTopics(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []metadata.PendingTopic {
-	var due []metadata.PendingTopic
-	for _, p := range pending {
-		if !p.Claimed && p.Bytes > 0 && isDue(p, now, lim) {
-			due = append(due, p)
-		}
-	}
-	slices.SortStableFunc(due, func(a, b metadata.PendingTopic) int {
-		return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Topic.Name, b.Topic.Name))
-	})
-	kept := due[:0]
-	for _, p := range due {
-		if budget <= 0 && mayWait(p, now, lim) {
-			continue
-		}
-		budget--
-		kept = append(kept, p)
-	}
-	return kept
-}
-
 func isDue(p metadata.PendingTopic, now int64, lim Limits) bool {
 	interval, _ := commitInterval(p.Topic, lim)
-	return int64(p.Bytes) >= p.Topic.CommitBytes() || now-p.Oldest >= interval.Milliseconds()
+	// A clock that was put back must not stop tables until it has caught up.
+	return int64(p.Bytes) >= p.Topic.CommitBytes() || now-p.Oldest >= interval.Milliseconds() || now < p.Oldest
 }
 
 func commitInterval(t metadata.Topic, lim Limits) (d time.Duration, explicit bool) {
@@ -122,11 +132,7 @@ func nextJob(due []metadata.PendingTopic, lim Limits) (Job, []metadata.PendingTo
 	for _, p := range due {
 		t := TopicJob{Topic: p.Topic}
 		if len(job.Topics) < lim.JobTopics {
-			for _, part := range p.Partitions {
-				if runs := leadingRuns(part.Runs, chosen); len(runs) > 0 {
-					t.Parts = append(t.Parts, PartJob{Partition: part.Index, Runs: runs})
-				}
-			}
+			t.Parts = chooseParts(p.Partitions, chosen, lim.FileParts)
 		}
 		if len(t.Parts) == 0 {
 			rest = append(rest, p)
@@ -145,6 +151,23 @@ func nextJob(due []metadata.PendingTopic, lim Limits) (Job, []metadata.PendingTo
 		}
 	}
 	return job, rest
+}
+
+// chooseParts takes the partitions with runs in the span, those that waited longest where there are more than one file holds.
+func chooseParts(partitions []metadata.PendingPartition, chosen map[string]bool, most int) []PartJob {
+	var parts []PartJob
+	for _, part := range partitions {
+		if runs := leadingRuns(part.Runs, chosen); len(runs) > 0 {
+			parts = append(parts, PartJob{Partition: part.Index, Runs: runs})
+		}
+	}
+	if len(parts) <= most {
+		return parts
+	}
+	slices.SortStableFunc(parts, func(a, b PartJob) int { return cmp.Compare(a.Runs[0].CommittedAt, b.Runs[0].CommittedAt) })
+	parts = parts[:most]
+	slices.SortFunc(parts, func(a, b PartJob) int { return cmp.Compare(a.Partition, b.Partition) })
+	return parts
 }
 
 // chooseSpan returns the objects of the due topics in commit order, cut at JobBytes. All objects of the oldest entry time are

@@ -29,19 +29,49 @@ func pendingTopic(t metadata.Topic, bytes record.Len, parts ...metadata.PendingP
 	return p
 }
 
+func plan(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []Job {
+	return Plan(Due(pending, now, budget, lim), lim)
+}
+
+func TestAClockThatWasPutBackStopsNoTable(t *testing.T) {
+	p := pendingTopic(topic("a", nil), 100, metadata.PendingPartition{Runs: []metadata.Run{run("wal/a", 1000, 0, 10, 1<<40)}})
+	if jobs := plan([]metadata.PendingTopic{p}, 1000, 20, DefaultLimits()); len(jobs) != 1 {
+		t.Fatalf("a topic with runs from the future is not planned: %v", jobs)
+	}
+}
+
+func TestAFileHoldsABoundedNumberOfPartitionsTheOldestFirst(t *testing.T) {
+	lim := DefaultLimits()
+	lim.FileParts = 3
+	var parts []metadata.PendingPartition
+	for i := range int32(8) {
+		// Partition 7 has waited longest.
+		parts = append(parts, metadata.PendingPartition{Index: i, Runs: []metadata.Run{run("wal/a", 1000, 0, 10, int64(100-i))}})
+	}
+	jobs := plan([]metadata.PendingTopic{pendingTopic(topic("wide", nil), 100, parts...)}, 1<<40, 20, lim)
+	if len(jobs) != 1 || len(jobs[0].Topics) != 1 || len(jobs[0].Topics[0].Parts) != 3 {
+		t.Fatalf("jobs %+v, want one file of three partitions", jobs)
+	}
+	for i, part := range jobs[0].Topics[0].Parts {
+		if part.Partition != int32(5+i) {
+			t.Errorf("part %d is partition %d, want %d", i, part.Partition, 5+i)
+		}
+	}
+}
+
 func TestTopicIsDueByIntervalOrBytes(t *testing.T) {
 	part := metadata.PendingPartition{Runs: []metadata.Run{run("wal/a", 1000, 0, 10, 1000)}}
 	young := pendingTopic(topic("young", nil), 100, part)
 	big := pendingTopic(topic("big", map[string]string{"barge.table.commit.bytes": "100"}), 100, part)
 	quick := pendingTopic(topic("quick", map[string]string{"barge.table.commit.interval.ms": "500"}), 100, part)
-	jobs := Plan([]metadata.PendingTopic{young, big, quick}, 1500, 20, DefaultLimits())
+	jobs := plan([]metadata.PendingTopic{young, big, quick}, 1500, 20, DefaultLimits())
 	if len(jobs) != 1 || len(jobs[0].Topics) != 2 || jobs[0].Topics[0].Topic.Name != "big" || jobs[0].Topics[1].Topic.Name != "quick" {
 		t.Fatalf("jobs = %+v, want one job of big and quick", jobs)
 	}
 	if len(jobs[0].Objects) != 1 {
 		t.Fatalf("objects = %v, want the shared object once", jobs[0].Objects)
 	}
-	if jobs := Plan([]metadata.PendingTopic{young}, 61_000, 20, DefaultLimits()); len(jobs) != 1 {
+	if jobs := plan([]metadata.PendingTopic{young}, 61_000, 20, DefaultLimits()); len(jobs) != 1 {
 		t.Fatalf("a topic whose oldest run waited 60 s is not planned: %+v", jobs)
 	}
 }
@@ -49,7 +79,7 @@ func TestTopicIsDueByIntervalOrBytes(t *testing.T) {
 func TestClaimedTopicIsLeftAlone(t *testing.T) {
 	p := pendingTopic(topic("a", nil), 100, metadata.PendingPartition{Runs: []metadata.Run{run("wal/a", 1000, 0, 10, 0)}})
 	p.Claimed = true
-	if jobs := Plan([]metadata.PendingTopic{p}, 1<<40, 20, DefaultLimits()); len(jobs) != 0 {
+	if jobs := plan([]metadata.PendingTopic{p}, 1<<40, 20, DefaultLimits()); len(jobs) != 0 {
 		t.Fatalf("planned a claimed topic: %+v", jobs)
 	}
 }
@@ -62,7 +92,7 @@ func TestOverBudgetSmallTopicsWaitAtMostFifteenMinutes(t *testing.T) {
 	all := []metadata.PendingTopic{small, own, large}
 	names := func(now int64) string {
 		s := ""
-		for _, j := range Plan(all, now, 0, DefaultLimits()) {
+		for _, j := range plan(all, now, 0, DefaultLimits()) {
 			for _, tj := range j.Topics {
 				s += tj.Topic.Name + " "
 			}
@@ -102,7 +132,7 @@ func TestPlannedPartsHaveNoHoles(t *testing.T) {
 		}
 		lim := DefaultLimits()
 		lim.JobBytes = 300
-		jobs := Plan(pending, 1<<40, 20, lim)
+		jobs := plan(pending, 1<<40, 20, lim)
 		if len(jobs) == 0 {
 			t.Fatalf("seed %d: nothing planned although all topics are due", seed)
 		}

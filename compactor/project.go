@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
@@ -14,15 +15,26 @@ import (
 const (
 	maxFold        = 500 // adds in one Delta version
 	commitAttempts = 4   // reloads after losing a version to another writer
-	tableCacheSize = 64  // table snapshots kept between commits
+
+	// Table snapshots kept between commits: so many, and of so many files together (about 650 bytes each).
+	tableCacheSize  = 64
+	tableCacheFiles = 100_000
 )
 
 // Fold decides what the next Delta version of a table holds: the pending adds the table does not have yet (its log txn
 // tells), at most maxFold, one txn per partition they touch with the exclusive end offset, and the txn of the newest log entry
 // folded. upTo is that entry: after the commit, or at once when there are no actions, the log may forget pending adds up to it.
-// The adds of one entry are never split over versions. Pure.
+// The adds of one entry are never split over versions. A table that is another topic's, or has lost
+// versions, is delta.ErrCorrupt. Pure.
 func Fold(table *delta.Snapshot, pending metadata.PendingTable, cfg Config) (actions []delta.Action, upTo uint64, err error) {
 	id := pending.Topic.ID
+	if table.Version >= 0 && table.Metadata.ID != delta.TableID(id) {
+		return nil, 0, fmt.Errorf("%s holds the table %s, not this topic's %s: %w", pending.Topic.TableDir, table.Metadata.ID, delta.TableID(id), delta.ErrCorrupt)
+	}
+	if table.Version < pending.Version {
+		return nil, 0, fmt.Errorf("%s ends at version %d, but version %d was committed: bring its _delta_log back: %w",
+			pending.Topic.TableDir, table.Version, pending.Version, delta.ErrCorrupt)
+	}
 	logApp := delta.LogApp(cfg.Cluster, id)
 	var have uint64
 	if version, ok := table.Txn(logApp); ok {
@@ -73,7 +85,11 @@ func (c *Compactor) project(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := c.projectTable(ctx, p); err != nil {
+		work := "table " + p.Topic.ID.Hex()
+		if !c.retry.ready(work, c.now()) {
+			continue
+		}
+		if err := c.retry.done(work, c.now(), c.projectTable(ctx, p)); err != nil {
 			c.failedTableCommits.Add(1)
 			errs = append(errs, fmt.Errorf("table of topic %s: %w", p.Topic.Name, err))
 		}
@@ -83,7 +99,7 @@ func (c *Compactor) project(ctx context.Context) error {
 
 func (c *Compactor) projectTable(ctx context.Context, p metadata.PendingTable) error {
 	log := delta.NewLog(c.store, p.Topic.TableDir, c.now)
-	snap, err := c.snapshot(ctx, log, p.Topic.ID)
+	snap, err := c.snapshot(ctx, log, p)
 	if err != nil {
 		return err
 	}
@@ -110,14 +126,14 @@ func (c *Compactor) projectTable(ctx context.Context, p metadata.PendingTable) e
 		if !errors.Is(err, delta.ErrVersionExists) || attempt == commitAttempts {
 			return fmt.Errorf("commit version %d: %w", snap.Version+1, err)
 		}
-		if snap, err = c.snapshot(ctx, log, p.Topic.ID); err != nil {
+		if snap, err = c.snapshot(ctx, log, p); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *Compactor) snapshot(ctx context.Context, log *delta.Log, id record.TopicID) (*delta.Snapshot, error) {
-	if snap := c.tables.get(id); snap != nil {
+func (c *Compactor) snapshot(ctx context.Context, log *delta.Log, p metadata.PendingTable) (*delta.Snapshot, error) {
+	if snap := c.tables.get(p.Topic.ID); snap != nil && snap.Version >= p.Version {
 		return snap, nil
 	}
 	snap, err := log.Load(ctx)
@@ -142,9 +158,9 @@ func (c *Compactor) projected(ctx context.Context, p metadata.PendingTable, snap
 // tableCache keeps the newest snapshots of a few tables, so that a steady table is not read back for each commit. It is only a
 // hint: a stale snapshot loses the put-if-absent and is loaded again. When full it forgets the one longest unused.
 type tableCache struct {
-	size  int
-	clock int64
-	snaps map[record.TopicID]*cachedTable
+	size, files int // bounds
+	clock       int64
+	snaps       map[record.TopicID]*cachedTable
 }
 
 type cachedTable struct {
@@ -152,8 +168,8 @@ type cachedTable struct {
 	used int64
 }
 
-func newTableCache(size int) tableCache {
-	return tableCache{size: size, snaps: map[record.TopicID]*cachedTable{}}
+func newTableCache(size, files int) tableCache {
+	return tableCache{size: size, files: files, snaps: map[record.TopicID]*cachedTable{}}
 }
 
 func (t *tableCache) get(id record.TopicID) *delta.Snapshot {
@@ -169,16 +185,24 @@ func (t *tableCache) get(id record.TopicID) *delta.Snapshot {
 func (t *tableCache) put(id record.TopicID, snap *delta.Snapshot) {
 	t.clock++
 	t.snaps[id] = &cachedTable{snap: snap, used: t.clock}
-	if len(t.snaps) <= t.size {
-		return
-	}
-	oldest := id
-	for k, e := range t.snaps {
-		if e.used < t.snaps[oldest].used {
-			oldest = k
+	for t.full() {
+		var oldest record.TopicID
+		least := int64(math.MaxInt64)
+		for k, e := range t.snaps {
+			if e.used < least {
+				oldest, least = k, e.used
+			}
 		}
+		delete(t.snaps, oldest)
 	}
-	delete(t.snaps, oldest)
+}
+
+func (t *tableCache) full() bool {
+	files := 0
+	for _, e := range t.snaps {
+		files += e.snap.Files()
+	}
+	return len(t.snaps) > t.size || files > t.files
 }
 
 func (t *tableCache) drop(id record.TopicID) { delete(t.snaps, id) }

@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func TestFoldSkipsWhatTheTableHolds(t *testing.T) {
 	if again != snap || upTo != 9 {
 		t.Fatalf("a replay made version %d up to %d, want nothing new up to 9", again.Version, upTo)
 	}
+	p.Version = 0
 	p.Adds = append(p.Adds, pendingAdd(t, 11, "new", 1, 5, 6))
 	more, upTo := commitFold(t, log, snap, p, "three")
 	if more.Version != 1 || more.Files() != 4 || upTo != 11 {
@@ -89,16 +91,16 @@ func TestFoldNeverSplitsALogEntryOverVersions(t *testing.T) {
 
 func TestReleasedObjectsWaitForTheirGrace(t *testing.T) {
 	released := []metadata.ReleasedObject{{Key: "wal/a", ReleasedAt: 1000}, {Key: "wal/b", ReleasedAt: 5000}}
-	if got := DueForDeletion(released, 10_999, 10*time.Second); len(got) != 0 {
+	if got := DueForDeletion(released, 10_999, 10*time.Second, nil); len(got) != 0 {
 		t.Errorf("deleted %v within the grace", got)
 	}
-	if got := DueForDeletion(released, 11_000, 10*time.Second); len(got) != 1 || got[0] != "wal/a" {
+	if got := DueForDeletion(released, 11_000, 10*time.Second, nil); len(got) != 1 || got[0] != "wal/a" {
 		t.Errorf("due %v, want wal/a alone", got)
 	}
 }
 
 func TestTableCacheForgetsTheLongestUnused(t *testing.T) {
-	c := newTableCache(2)
+	c := newTableCache(2, 100)
 	a, b, d := topic("a", nil).ID, topic("b", nil).ID, topic("d", nil).ID
 	c.put(a, delta.Empty())
 	c.put(b, delta.Empty())
@@ -106,5 +108,39 @@ func TestTableCacheForgetsTheLongestUnused(t *testing.T) {
 	c.put(d, delta.Empty())
 	if c.get(b) != nil || c.get(a) == nil || c.get(d) == nil {
 		t.Error("want b forgotten, a and d kept")
+	}
+}
+
+func TestFoldRefusesATableThatIsNotWhatTheLogSays(t *testing.T) {
+	log := delta.NewLog(objectstore.NewMemory(time.Now), "tables/a", time.Now)
+	p := metadata.PendingTable{Topic: topic("a", nil), Version: -1, Adds: []metadata.PendingAdd{pendingAdd(t, 7, "x", 0, 0, 10)}}
+	snap, _ := commitFold(t, log, delta.Empty(), p, "one")
+	p.Adds = append(p.Adds, pendingAdd(t, 9, "y", 0, 10, 20))
+
+	lost := p
+	lost.Version = 3
+	if _, _, err := Fold(snap, lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+		t.Errorf("a table that lost its versions 1 to 3: %v", err)
+	}
+	if _, _, err := Fold(delta.Empty(), lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+		t.Errorf("a table whose log is gone: %v", err)
+	}
+	other := p
+	other.Topic.ID[15] = 9
+	if _, _, err := Fold(snap, other, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+		t.Errorf("another topic's table: %v", err)
+	}
+}
+
+func TestTableCacheIsBoundedByFiles(t *testing.T) {
+	log := delta.NewLog(objectstore.NewMemory(time.Now), "tables/a", time.Now)
+	p := metadata.PendingTable{Topic: topic("a", nil), Version: -1, Adds: []metadata.PendingAdd{pendingAdd(t, 7, "x", 0, 0, 10), pendingAdd(t, 7, "y", 0, 10, 20)}}
+	snap, _ := commitFold(t, log, delta.Empty(), p, "one")
+	c := newTableCache(10, 3)
+	first, second := topic("a", nil).ID, topic("b", nil).ID
+	c.put(first, snap)
+	c.put(second, snap)
+	if c.get(first) != nil || c.get(second) == nil {
+		t.Error("four files in a cache of three: want the older table forgotten")
 	}
 }

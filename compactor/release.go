@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bargedata/barge/metadata"
@@ -12,12 +13,12 @@ import (
 // deleteBatch is how many keys go into one delete request and one log entry: S3's own limit.
 const deleteBatch = 1000
 
-// DueForDeletion picks the released objects whose grace is over at now (milliseconds), at most deleteBatch of them. The
-// grace outlives every fetch that located the object before it was released.
-func DueForDeletion(released []metadata.ReleasedObject, now int64, grace time.Duration) []string {
+// DueForDeletion picks the released objects whose grace is over at now (milliseconds), at most deleteBatch of them and none of
+// except. The grace outlives every fetch that located the object before it was released.
+func DueForDeletion(released []metadata.ReleasedObject, now int64, grace time.Duration, except map[string]bool) []string {
 	var keys []string
 	for _, r := range released {
-		if now-r.ReleasedAt >= grace.Milliseconds() {
+		if now-r.ReleasedAt >= grace.Milliseconds() && !except[r.Key] {
 			keys = append(keys, r.Key)
 			if len(keys) == deleteBatch {
 				break
@@ -28,43 +29,71 @@ func DueForDeletion(released []metadata.ReleasedObject, now int64, grace time.Du
 }
 
 // deleteReleased removes released objects after their grace, then tells the log. A crash in between repeats the delete,
-// which is harmless: the keys are never used again (invariant I3).
+// which is harmless: the keys are never used again (invariant I3). An object that cannot be deleted keeps no other.
 func (c *Compactor) deleteReleased(ctx context.Context) error {
+	stuck := map[string]bool{}
+	var errs []error
 	for {
-		keys := DueForDeletion(c.view.Released(), c.now().UnixMilli(), c.cfg.ReleaseGrace)
+		keys := DueForDeletion(c.view.Released(), c.now().UnixMilli(), c.cfg.ReleaseGrace, stuck)
 		if len(keys) == 0 {
-			return nil
+			return errors.Join(errs...)
 		}
-		if err := c.store.Delete(ctx, keys...); err != nil {
-			return fmt.Errorf("delete %d released objects from %s: %w", len(keys), keys[0], err)
-		}
-		res, err := metadata.Ask[metadata.ForgetObjectsResult](ctx, c.log, metadata.ForgetObjects{Keys: keys})
+		gone, err := c.deleteAll(ctx, keys)
 		if err != nil {
-			return fmt.Errorf("forget %d deleted objects: %w", len(keys), err)
+			errs = append(errs, err)
+			for _, key := range keys {
+				stuck[key] = !slices.Contains(gone, key)
+			}
 		}
-		if res.Err != nil {
-			return fmt.Errorf("forget %d deleted objects: %w", len(keys), res.Err)
+		if len(gone) == 0 {
+			return errors.Join(errs...) // the store refuses everything; asking on is no use
 		}
-		c.objectsDeleted.Add(int64(len(keys)))
-		c.logger.InfoContext(ctx, "swept released objects", "count", len(keys), "object", keys[0])
+		res, err := metadata.Ask[metadata.ForgetObjectsResult](ctx, c.log, metadata.ForgetObjects{Keys: gone})
+		if err = errors.Join(err, res.Err); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("forget %d deleted objects: %w", len(gone), err))...)
+		}
+		c.objectsDeleted.Add(int64(len(gone)))
+		c.logger.InfoContext(ctx, "swept released objects", "count", len(gone), "object", gone[0])
 	}
+}
+
+// deleteAll deletes the keys in one request or, where that fails, one by one, and returns those that are gone.
+func (c *Compactor) deleteAll(ctx context.Context, keys []string) (gone []string, err error) {
+	if err = c.store.Delete(ctx, keys...); err == nil {
+		return keys, nil
+	}
+	err = fmt.Errorf("delete %d released objects from %s: %w", len(keys), keys[0], err)
+	if affectsAll(err) {
+		return nil, err
+	}
+	for _, key := range keys {
+		if c.store.Delete(ctx, key) == nil {
+			gone = append(gone, key)
+		}
+	}
+	return gone, err
 }
 
 // dropTables deletes what deleted topics left in the store, unless barge.table.on.delete=keep says to leave it standing. Paths
 // are never given again (ADR 0004), so an agent that does this late, after another took the log, harms nobody.
 func (c *Compactor) dropTables(ctx context.Context) error {
+	var errs []error
 	for _, t := range c.view.Tombstones() {
-		if t.KeepsTable() {
-			if err := c.forgetTopic(ctx, t); err != nil && !errors.Is(err, metadata.ErrStaleInput) { // its last commits are pending
-				return err
-			}
+		work := "drop " + t.ID.Hex()
+		if ctx.Err() != nil || !c.retry.ready(work, c.now()) {
 			continue
 		}
-		if err := c.dropTable(ctx, t); err != nil {
-			return err
+		end := c.dropTable
+		if t.KeepsTable() {
+			end = c.forgetTopic
 		}
+		err := end(ctx, t)
+		if errors.Is(err, metadata.ErrStaleInput) {
+			err = nil // the last commits of a kept table are pending
+		}
+		errs = append(errs, c.retry.done(work, c.now(), err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (c *Compactor) dropTable(ctx context.Context, t metadata.Topic) error {

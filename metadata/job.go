@@ -102,6 +102,11 @@ func (s *State) replace(c Replace) Result {
 	for i := range c.Files {
 		s.addFile(&c.Files[i])
 	}
+	for _, id := range j.topics {
+		if t := s.topics[id]; t != nil {
+			t.findFirstObject()
+		}
+	}
 	s.endJob(j, used)
 	return ReplaceResult{}
 }

@@ -52,12 +52,13 @@ type KeyValue struct {
 }
 
 // PendingTopic is what the compaction planner sees of one topic that has runs: everything after the compacted ends.
+// Bytes and Oldest are over all of them, whether or not Partitions is filled.
 type PendingTopic struct {
 	Topic      Topic
 	Claimed    bool // a live job has it
 	Bytes      record.Len
 	Oldest     int64 // smallest CommittedAt of the runs, milliseconds
-	Partitions []PendingPartition
+	Partitions []PendingPartition // those that have runs, by index; nil from View.Pending
 }
 
 // PendingPartition is one partition's runs, in offset order, starting at its compacted end.

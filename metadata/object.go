@@ -10,7 +10,8 @@ type object struct {
 	refs        int   // runs that lie in it; derived, not encoded
 }
 
-// dropRuns takes the first n runs out of p and lets go of the objects they lay in.
+// dropRuns takes the first n runs out of p and lets go of the objects they lay in. Where t keeps runs, its caller calls
+// findFirstObject when it is done with all partitions.
 func (s *State) dropRuns(t *topicState, p *partition, n int) {
 	for i := range p.runs[:n] {
 		r := &p.runs[i]
@@ -21,16 +22,36 @@ func (s *State) dropRuns(t *topicState, p *partition, n int) {
 	// A copy, so that the memory of what was cut off goes and frozen states keep theirs.
 	p.runs = append([]run(nil), p.runs[n:]...)
 	if t.runCount == 0 {
+		t.firstObject = 0
 		delete(s.withRuns, t.ID)
 	}
 }
 
 func (s *State) addRun(t *topicState, p *partition, r run) {
 	p.runs = append(p.runs, r)
+	s.countRun(t, &r)
+}
+
+// countRun brings what is derived from the runs of t, and of the object r lies in, up to date with a new one.
+func (s *State) countRun(t *topicState, r *run) {
+	if t.runCount == 0 || r.object < t.firstObject {
+		t.firstObject = r.object
+	}
 	t.runBytes += r.len
 	t.runCount++
 	s.withRuns[t.ID] = t
 	s.objects[r.object].refs++
+}
+
+// findFirstObject looks for the oldest object anew. Objects are numbered in the order of their entries, and the runs of a
+// partition are in that order too, so the first run of each partition tells.
+func (t *topicState) findFirstObject() {
+	t.firstObject = 0
+	for i := range t.parts {
+		if runs := t.parts[i].runs; len(runs) > 0 && (t.firstObject == 0 || runs[0].object < t.firstObject) {
+			t.firstObject = runs[0].object
+		}
+	}
 }
 
 func (s *State) unref(id uint64) {

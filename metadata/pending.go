@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/bargedata/barge/record"
@@ -8,28 +9,64 @@ import (
 
 // What background work sees of the state. Topics without work are not walked.
 
-// Pending returns the live topics that have runs, by id, with all of those.
+// Pending returns the live topics that have runs, by id, without the runs: Partitions is nil. Its cost is that of the
+// list, however many runs there are, so that a planner may ask often. PendingRuns has the runs.
 func (v *View) Pending() []PendingTopic {
 	v.mu.RLock()
-	defer v.mu.RUnlock()
 	list := make([]PendingTopic, 0, len(v.state.withRuns))
-	for _, t := range sortedTopics(v.state.withRuns) {
-		pt := PendingTopic{Topic: t.Topic, Claimed: t.job != 0, Bytes: t.runBytes}
-		for i := range t.parts {
-			p := &t.parts[i]
-			if len(p.runs) == 0 {
-				continue
-			}
-			runs := v.state.expand(p.runs)
-			// Runs of a partition are in the order of their entries, and entry time does not go back.
-			if at := runs[0].CommittedAt; len(pt.Partitions) == 0 || at < pt.Oldest {
-				pt.Oldest = at
-			}
-			pt.Partitions = append(pt.Partitions, PendingPartition{Index: int32(i), CompactedEnd: p.compactedEnd, Runs: runs})
+	for _, t := range v.state.withRuns {
+		list = append(list, v.state.pendingTopic(t))
+	}
+	v.mu.RUnlock()
+	slices.SortFunc(list, func(a, b PendingTopic) int { return compareTopics(a.Topic.ID, b.Topic.ID) })
+	return list
+}
+
+// PendingRuns returns those of the named topics that live and have runs, by id, each once, with all of their runs. Each
+// topic is of one moment, but not all of the same: the lock is free between two, as every run costs time and memory.
+func (v *View) PendingRuns(ids ...record.TopicID) []PendingTopic {
+	ids = slices.Compact(slices.SortedFunc(slices.Values(ids), compareTopics))
+	list := make([]PendingTopic, 0, len(ids))
+	for _, id := range ids {
+		if pt, ok := v.pendingRuns(id); ok {
+			list = append(list, pt)
 		}
-		list = append(list, pt)
 	}
 	return list
+}
+
+func (v *View) pendingRuns(id record.TopicID) (PendingTopic, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	t := v.state.withRuns[id]
+	if t == nil {
+		return PendingTopic{}, false
+	}
+	pt := v.state.pendingTopic(t)
+	for i := range t.parts {
+		p := &t.parts[i]
+		if len(p.runs) == 0 {
+			continue
+		}
+		pt.Partitions = append(pt.Partitions, PendingPartition{Index: int32(i), CompactedEnd: p.compactedEnd, Runs: v.state.expand(p.runs)})
+	}
+	return pt, true
+}
+
+// pendingTopic sums up a topic that has runs.
+func (s *State) pendingTopic(t *topicState) PendingTopic {
+	return PendingTopic{Topic: t.Topic, Claimed: t.job != 0, Bytes: t.runBytes, Oldest: s.objects[t.firstObject].committedAt}
+}
+
+// CompactedEnd returns where the files of a partition end and its runs begin, or ErrUnknownTopic.
+func (v *View) CompactedEnd(p record.Partition) (record.Offset, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, part := v.state.partition(p)
+	if part == nil {
+		return 0, fmt.Errorf("compacted end of %s: %w", p, ErrUnknownTopic)
+	}
+	return part.compactedEnd, nil
 }
 
 // PendingTables returns the topics with adds to project, by id: live ones, and deleted ones whose table stays.

@@ -3,6 +3,8 @@ package metadata
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,7 +108,7 @@ func (s *script) check(d *datadriven.TestData) {
 func stateFaults(s *State) (faults []string) {
 	refs := map[uint64]int{}
 	for id, t := range s.topics {
-		runs, size := 0, record.Len(0)
+		runs, size, first := 0, record.Len(0), uint64(0)
 		for i := range t.parts {
 			p := &t.parts[i]
 			if b := p.bounds(); b.LogStart > b.LastStable || b.LastStable > b.HighWatermark || p.compactedEnd > p.highWatermark {
@@ -121,13 +123,16 @@ func stateFaults(s *State) (faults []string) {
 				refs[r.object]++
 				runs++
 				size += r.len
+				if first == 0 || r.object < first {
+					first = r.object
+				}
 			}
 			if end != p.highWatermark {
 				faults = append(faults, fmt.Sprintf("I2: %s/%d runs end at %d, high watermark %d", id, i, end, p.highWatermark))
 			}
 		}
-		if runs != t.runCount || size != t.runBytes || (s.withRuns[id] != nil) != (runs > 0) {
-			faults = append(faults, fmt.Sprintf("topic %s counts %d runs, has %d", id, t.runCount, runs))
+		if runs != t.runCount || size != t.runBytes || first != t.firstObject || (s.withRuns[id] != nil) != (runs > 0) {
+			faults = append(faults, fmt.Sprintf("topic %s counts %d runs from object %d on, has %d from %d on", id, t.runCount, t.firstObject, runs, first))
 		}
 		if (s.withAdds[id] != nil) != (len(t.adds) > 0) {
 			faults = append(faults, fmt.Sprintf("topic %s: withAdds is off", id))
@@ -451,7 +456,7 @@ func (s *script) show(d *datadriven.TestData) string {
 				len(s.view.state.sessions[ss.ID].results))
 		}
 	case "pending":
-		for _, t := range s.view.Pending() {
+		for _, t := range s.view.PendingRuns(slices.Collect(maps.Keys(s.view.state.topics))...) {
 			fmt.Fprintf(&out, "%s claimed=%v %d bytes, oldest %d:", t.Topic.Name, t.Claimed, t.Bytes, t.Oldest)
 			for _, p := range t.Partitions {
 				fmt.Fprintf(&out, " /%d from %d, %d runs", p.Index, p.CompactedEnd, len(p.Runs))

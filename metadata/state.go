@@ -153,7 +153,9 @@ func (s *State) partition(p record.Partition) (*topicState, *partition) {
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func sortedTopics(m map[record.TopicID]*topicState) []*topicState {
-	return slices.SortedFunc(maps.Values(m), func(a, b *topicState) int {
-		return record.Partition{Topic: a.ID}.Compare(record.Partition{Topic: b.ID})
-	})
+	return slices.SortedFunc(maps.Values(m), func(a, b *topicState) int { return compareTopics(a.ID, b.ID) })
+}
+
+func compareTopics(a, b record.TopicID) int {
+	return record.Partition{Topic: a}.Compare(record.Partition{Topic: b})
 }

@@ -147,15 +147,11 @@ func (r *wireReader) partition(s *State, t *topicState, p *partition) {
 			return
 		}
 		o := s.objects[v.object]
-		if o == nil || v.base < p.compactedEnd || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
+		if o == nil || v.object < prev.object || v.base < p.compactedEnd || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
 			r.fail("run out of order or without its object")
 			return
 		}
-		o.refs++
-		p.runs = append(p.runs, v)
-		t.runBytes += v.len
-		t.runCount++
-		s.withRuns[t.ID] = t
+		s.addRun(t, p, v)
 		prev = v
 	}
 	r.producers(&p.producers)

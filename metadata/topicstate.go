@@ -17,8 +17,9 @@ type topicState struct {
 	job     JobID  // live claim, 0 if none
 
 	// Derived, not encoded.
-	runBytes record.Len
-	runCount int
+	runBytes    record.Len
+	runCount    int
+	firstObject uint64 // lowest of those the runs lie in, and so the oldest; 0 without runs
 }
 
 // partition is the log of one Kafka partition: files over [logStart, compactedEnd), then runs up to highWatermark.

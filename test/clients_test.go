@@ -109,7 +109,7 @@ func TestDefaultFranzGoClient(t *testing.T) {
 			t.Fatalf("%d of %d records read", len(unique), len(lines))
 		}
 	}
-	if n := a.metric(t, "barge_produced_bytes_total"); n < 20000*10 {
+	if n := a.metric(t, "barge_produced_bytes_total"); n < 1000 { // compressed
 		t.Errorf("the metrics tell of %.0f produced bytes", n)
 	}
 	if n := a.metric(t, "barge_store_requests_total"); n == 0 {
