@@ -95,24 +95,20 @@ func (a *Agent) sources(live *livePlant) console.Sources {
 }
 
 func consoleTopics(view *metadata.View) []console.Topic {
-	type partition = record.Partition
-	compacted := map[partition]record.Offset{}
-	for _, p := range view.Pending() {
-		for _, part := range p.Partitions {
-			compacted[partition{Topic: p.Topic.ID, Index: part.Index}] = part.CompactedEnd
-		}
-	}
 	var topics []console.Topic
 	for _, t := range view.Topics() {
 		ct := console.Topic{Name: t.Name, Table: tableOf(view, t)}
 		for i := range t.Partitions {
-			b, err := view.Bounds(partition{Topic: t.ID, Index: i})
+			p := record.Partition{Topic: t.ID, Index: i}
+			b, err := view.Bounds(p)
 			if err != nil {
 				break // deleted meanwhile
 			}
-			end, pending := compacted[partition{Topic: t.ID, Index: i}]
-			if !pending || !t.TableEnabled() {
-				end = b.HighWatermark
+			end := b.HighWatermark
+			if t.TableEnabled() {
+				if end, err = view.CompactedEnd(p); err != nil {
+					break
+				}
 			}
 			ct.Partitions = append(ct.Partitions, console.Partition{
 				Index: i, LogStart: int64(b.LogStart), CompactedEnd: int64(end), HighWatermark: int64(b.HighWatermark),

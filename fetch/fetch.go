@@ -26,9 +26,12 @@ const (
 
 // Request asks for records of partitions, each at most once. Sizes are bytes as on the wire, compressed.
 type Request struct {
-	MinBytes   int           // wait until so many are there; 0 does not wait
-	MaxBytes   int           // of the whole response beyond its first batch
-	MaxWait    time.Duration // then answer with what there is
+	MinBytes int           // wait until so many are there; 0 does not wait
+	MaxBytes int           // of the whole response beyond its first batch
+	MaxWait  time.Duration // then answer with what there is
+	// Admit, when set, is called once there is something to read, with the most that the response will hold apart from its
+	// first batch, and may wait until the caller has room for so much. Its error becomes that of every partition.
+	Admit      func(ctx context.Context, bytes int64) error
 	Partitions []PartitionRequest
 }
 
@@ -69,8 +72,16 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 	budget := int64(min(max(req.MaxBytes, 0), r.cfg.MaxBytes))
 	looks := r.await(ctx, req, budget)
 	order := rotation(len(looks), r.turn.Add(1))
-	limits, forced := allot(looks, order, budget)
+	limits, total, forced := allot(looks, order, budget)
 	response := Response{Partitions: make([]PartitionResponse, len(looks))}
+	if req.Admit != nil && forced >= 0 {
+		if err := req.Admit(ctx, total); err != nil {
+			for i := range looks {
+				response.Partitions[i] = PartitionResponse{Err: err, Bounds: looks[i].loc.Bounds}
+			}
+			return response
+		}
+	}
 	var g errgroup.Group
 	g.SetLimit(parallelReads)
 	for _, i := range order {

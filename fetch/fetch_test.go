@@ -307,3 +307,26 @@ func TestLargeObjectsAreReadByTheRun(t *testing.T) {
 		t.Errorf("reads %v, want %v, once", w.store.reads, want)
 	}
 }
+
+func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
+	w := newWorld(t, 1)
+	r := w.reader(nil)
+	w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 10, 100), w.batch(0, record.None, 10, 100)}})
+	full := errors.New("no room")
+	asked := int64(-1)
+	req := Request{MaxBytes: 1 << 20, Admit: func(_ context.Context, bytes int64) error { asked = bytes; return full }}
+	req.Partitions = []PartitionRequest{{Partition: w.part(0), MaxBytes: 1 << 20}}
+	if got := r.Fetch(t.Context(), req).Partitions[0]; !errors.Is(got.Err, full) || w.store.count() != 0 {
+		t.Errorf("refused: %v after %d reads, want the refusal and none", got.Err, w.store.count())
+	}
+	req.Admit = func(_ context.Context, bytes int64) error { asked = bytes; return nil }
+	got := r.Fetch(t.Context(), req).Partitions[0]
+	if got.Err != nil || int64(got.Size) != asked {
+		t.Errorf("read %d bytes (%v), admitted were %d", got.Size, got.Err, asked)
+	}
+	asked = -1
+	req.Partitions[0].Offset = 20
+	if r.Fetch(t.Context(), req); asked != -1 {
+		t.Errorf("%d bytes admitted at the end of the log, where nothing is", asked)
+	}
+}

@@ -10,8 +10,16 @@ import (
 	"github.com/bargedata/barge/tableflow"
 )
 
-// recordOverhead is more than a record's lengths and deltas take in a batch, headers not counted.
-const recordOverhead = 40
+const (
+	// recordOverhead is more than a record's lengths and deltas take in a batch, headers not counted.
+	recordOverhead = 40
+	// A record that takes more than largeRecord bytes in a batch goes out compressed, in a batch of its own: it may have
+	// come as a few bytes of one that decompressed to 128 MiB, and librdkafka refuses responses over 100,000,000 bytes.
+	largeRecord = 8 << 20
+	// largeCodec is one that every Fetch version allows, unlike zstd. LZ4 is faster, but what a producer's zstd brought under
+	// 64 MiB it would leave beyond 100 MB.
+	largeCodec = record.Gzip
+)
 
 // Parquet opens the files that tableflow writes, out of store.
 func Parquet(store RangeGetter) FileOpener {
@@ -52,12 +60,13 @@ func (r *Reader) readFile(ctx context.Context, s *metadata.Slice, from record.Of
 	return re.batches, re.size, re.full, nil
 }
 
-// rebuild makes uncompressed batches of a slice's records: of up to target bytes each, all together up to limit, except
-// that the first record goes out whatever its size when force is set. Together the batches cover the offsets from the
-// first asked for to that of the record that did not fit, or to the slice's end: where the log has gaps, a batch's
-// last offset is stretched over them.
+// rebuild makes batches of a slice's records: of up to target bytes each, all together up to limit, except that the first
+// record goes out whatever its size when force is set. They are not compressed, large records excepted. Together the
+// batches cover the offsets from the first asked for to that of the record that did not fit, or to the slice's end: where
+// the log has gaps, a batch's last offset is stretched over them.
 type rebuild struct {
-	builder *record.Builder
+	builder *record.Builder // of the batch at hand: plain or large
+	plain   *record.Builder
 	next    record.Offset // first offset that no batch covers
 	end     record.Offset // of the slice
 	target  int64
@@ -71,9 +80,9 @@ type rebuild struct {
 }
 
 func newRebuild(from, end record.Offset, target int, limit int64, force bool) *rebuild {
-	re := &rebuild{builder: record.NewBuilder(record.None), next: from, end: end, target: int64(target), limit: limit, force: force}
-	re.builder.Reset(from)
-	return re
+	plain := record.NewBuilder(record.None)
+	plain.Reset(from)
+	return &rebuild{builder: plain, plain: plain, next: from, end: end, target: int64(target), limit: limit, force: force}
 }
 
 // add takes the next record; false means that no more are wanted.
@@ -88,14 +97,16 @@ func (re *rebuild) add(rec *record.Record) bool {
 		re.builder.Reset(rec.Offset)
 	}
 	n := recordLen(rec)
-	if re.builder.Count() > 0 && (int64(re.builder.Len())+n > re.target || re.size+int64(re.builder.Len())+n > re.limit || !re.builder.Fits(rec)) {
-		if !re.flush(rec.Offset) {
-			return false
-		}
+	if re.builder.Count() > 0 && !re.joins(rec, n) && !re.flush(rec.Offset) {
+		return false
 	}
 	if re.builder.Count() == 0 && re.size+record.BatchHeaderLen+n > re.limit && (!re.force || re.size > 0) {
 		re.full = true
 		return false
+	}
+	if n > largeRecord {
+		re.builder = record.NewBuilder(largeCodec)
+		re.builder.Reset(re.next)
 	}
 	if err := re.builder.Append(rec); err != nil {
 		re.err = err
@@ -104,10 +115,20 @@ func (re *rebuild) add(rec *record.Record) bool {
 	return true
 }
 
+// joins tells whether rec, of up to n bytes, goes into the batch at hand.
+func (re *rebuild) joins(rec *record.Record, n int64) bool {
+	size := int64(re.builder.Len()) + n
+	return n <= largeRecord && re.builder == re.plain && size <= re.target && re.size+size <= re.limit && re.builder.Fits(rec)
+}
+
 // flush ends the batch at hand so that the next one begins at offset next.
 func (re *rebuild) flush(next record.Offset) bool {
 	re.builder.SetLastOffset(min(next, re.next+math.MaxInt32) - 1) // what no batch can span, the next read takes up
-	raw, err := re.builder.Build(make([]byte, 0, re.builder.Len()))
+	size := re.builder.Len()
+	if re.builder != re.plain {
+		size /= 8 // and grows; what is left over stays with the response
+	}
+	raw, err := re.builder.Build(make([]byte, 0, size))
 	if err != nil {
 		re.err = err
 		return false
@@ -120,6 +141,7 @@ func (re *rebuild) flush(next record.Offset) bool {
 	re.batches = append(re.batches, placed{b, re.next})
 	re.size += int64(b.Len())
 	re.next = next
+	re.builder = re.plain
 	re.builder.Reset(next)
 	return true
 }

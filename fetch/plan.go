@@ -47,8 +47,8 @@ func sliceBytes(s *metadata.Slice) int64 {
 
 // allot divides the bytes of a response among its partitions: who comes first in order gets what it asks for, the next
 // ones what is left. Parquet is compressed and its batches are not, so a partition that reads a file is allotted all it
-// asks for. forced is the partition whose first batch goes out whatever its size: the first with anything to give; -1 if none.
-func allot(looks []look, order []int, budget int64) (limits []int64, forced int) {
+// asks for; total is what was allotted. forced is the partition whose first batch goes out whatever its size: the first with anything to give; -1 if none.
+func allot(looks []look, order []int, budget int64) (limits []int64, total int64, forced int) {
 	limits, forced = make([]int64, len(looks)), -1
 	for _, i := range order {
 		l := &looks[i]
@@ -64,8 +64,9 @@ func allot(looks []look, order []int, budget int64) (limits []int64, forced int)
 			take = min(take, available(l.loc.Slices, l.ask.from))
 		}
 		budget -= take
+		total += take
 	}
-	return limits, forced
+	return limits, total, forced
 }
 
 // rotation is the order in which n partitions are served in their turn: cyclic from a place that differs from turn to

@@ -29,15 +29,15 @@ func TestAllotGivesInOrderWhatIsLeft(t *testing.T) {
 		at(0, 500, run(0, 400)),
 		at(0, 500, run(0, 400)),
 	}
-	limits, forced := allot(looks, []int{0, 1, 2, 3, 4, 5}, 1000)
+	limits, _, forced := allot(looks, []int{0, 1, 2, 3, 4, 5}, 1000)
 	if want := []int64{0, 0, 500, 300, 500, 100}; !slices.Equal(limits, want) || forced != 2 {
 		t.Errorf("limits %v, forced %d; want %v, 2", limits, forced, want)
 	}
-	limits, forced = allot(looks, []int{4, 5, 0, 1, 2, 3}, 0)
+	limits, _, forced = allot(looks, []int{4, 5, 0, 1, 2, 3}, 0)
 	if slices.Max(limits) != 0 || forced != 4 {
 		t.Errorf("with no budget: limits %v, forced %d; want zeros, 4", limits, forced)
 	}
-	if _, forced = allot(looks[:2], []int{0, 1}, 1000); forced != -1 {
+	if _, _, forced = allot(looks[:2], []int{0, 1}, 1000); forced != -1 {
 		t.Errorf("nothing to give: forced %d", forced)
 	}
 }

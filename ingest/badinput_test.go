@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"encoding/binary"
 	"testing"
 	"time"
@@ -153,5 +154,38 @@ func TestMemoryBoundsSlowConnectionsDown(t *testing.T) {
 	close(release)
 	for i, req := range reqs {
 		w.receive(req, int32(i+1))
+	}
+}
+
+// Consumers that do not take their replies hold the memory of replies. Producers have a budget of their own.
+func TestUnsentRepliesDoNotHoldUpProducers(t *testing.T) {
+	r := startServer(t, newFakeCluster(testTopic("events", 1)))
+	r.server.replies.force(r.server.cfg.ReplyBytes)
+	defer r.server.replies.release(r.server.cfg.ReplyBytes)
+	dial(t, r.addr).ask(produceOf(9, "events", 0, batchOf(t, record.None, "v")))
+}
+
+func TestAReplyIsReadOnlyWhenThereIsRoomForIt(t *testing.T) {
+	budget := newByteBudget(100)
+	budget.force(60)
+	room := replyRoom{budget: budget}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := room.admit(ctx, 50); err == nil {
+		t.Fatal("50 bytes were let in beside 60 of 100")
+	}
+	budget.release(60)
+	if err := room.admit(t.Context(), 50); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.admit(t.Context(), 80); err != nil { // read again: what the first try held is given back
+		t.Fatal(err)
+	}
+	if n := budget.inUse(); n != 80 {
+		t.Errorf("%d bytes held, want 80", n)
+	}
+	room.giveBack()
+	if n := budget.inUse(); n != 0 {
+		t.Errorf("%d bytes held at the end", n)
 	}
 }

@@ -26,7 +26,8 @@ type Config struct {
 	ProduceBytes        int   // largest Produce frame; the others have fixed caps, 64 KiB to 8 MiB
 	FetchBytes          int   // most a Fetch answer carries beyond its first batch
 	ConnectionBytes     int64 // requests and replies one connection has in memory; beyond, it is not read from
-	MemoryBytes         int64 // Produce requests and replies over all connections; other requests have an eighth of it beside that
+	MemoryBytes         int64 // Produce requests over all connections; other requests have an eighth of it beside that
+	ReplyBytes          int64 // replies over all connections; a Fetch that would pass it waits
 	DecompressedBytes   int64 // most one record batch may expand to
 
 	IdleTimeout  time.Duration // a connection without a request for so long, and none in flight, is closed
@@ -48,6 +49,7 @@ func DefaultConfig() Config {
 		FetchBytes:      55 << 20,
 		ConnectionBytes: 64 << 20,
 		MemoryBytes:     512 << 20,
+		ReplyBytes:      512 << 20,
 		// Twice the largest max.message.bytes.
 		DecompressedBytes: 128 << 20,
 		IdleTimeout:       10 * time.Minute,
@@ -87,6 +89,7 @@ func (c Config) Validate() error {
 		{"FetchBytes", int64(c.FetchBytes), 64 << 10},
 		{"ConnectionBytes", c.ConnectionBytes, 1 << 20},
 		{"MemoryBytes", c.MemoryBytes, int64(c.ProduceBytes)},
+		{"ReplyBytes", c.ReplyBytes, int64(c.FetchBytes)},
 		{"DecompressedBytes", c.DecompressedBytes, 1 << 20},
 		{"IdleTimeout", int64(c.IdleTimeout), 1},
 		{"BodyTimeout", int64(c.BodyTimeout), 1},

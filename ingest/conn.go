@@ -397,7 +397,7 @@ func (c *conn) write() {
 func (c *conn) settle(r *reply) {
 	c.free(r.key, r.held)
 	c.memory.release(r.sending)
-	c.s.memory.release(r.sending)
+	c.s.replies.release(r.sending)
 	c.waiting.Add(-1)
 }
 
@@ -445,7 +445,7 @@ func (c *conn) answer(r *reply, buffers net.Buffers) {
 		n += int64(len(b))
 	}
 	c.memory.force(n)
-	c.s.memory.force(n)
+	c.s.replies.force(n)
 	r.sending = n
 	r.buffers = buffers
 }

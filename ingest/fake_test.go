@@ -29,6 +29,8 @@ type fakeCluster struct {
 
 	// hold, if set, is asked before each Append's batches get their offsets; the Append is committed when it returns.
 	hold func(call int)
+	// parked, if set, is told of each Fetch that has to wait.
+	parked chan<- struct{}
 	// fate, if set, replaces the result of every batch.
 	fate func(p record.Partition) error
 	// command, if set, may answer a command in place of the cluster.
@@ -190,6 +192,9 @@ func (f *fakeCluster) Fetch(ctx context.Context, req fetch.Request) fetch.Respon
 		f.mu.Unlock()
 		if size >= req.MinBytes && size > 0 || req.MaxWait == 0 {
 			return resp
+		}
+		if f.parked != nil {
+			f.parked <- struct{}{}
 		}
 		select {
 		case <-grown:

@@ -28,20 +28,44 @@ func (s *Server) fetch(c *conn, req request, r *reply) {
 		c.answer(r, encodeFetch(req, top, nil, nil, false))
 		return
 	}
-	results := s.fetchPartitions(c.polls, fr, req.version)
+	room := replyRoom{budget: s.replies}
+	defer room.giveBack() // the reply pays for itself then
+	results := s.fetchPartitions(c.polls, fr, req.version, room.admit)
 	for _, res := range results {
 		s.refuse(keyFetch, res.code)
 	}
 	c.answer(r, encodeFetch(req, codeNone, fr.topics, results, fr.readCommitted))
 }
 
-// fetchPartitions returns one result for each partition of the request, in order.
-func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16) []fetchResult {
+// replyRoom holds room for a reply that is being read.
+type replyRoom struct {
+	budget *byteBudget
+	taken  int64
+}
+
+// admit waits for room. A second read for the same reply gives back what the first one held.
+func (r *replyRoom) admit(ctx context.Context, bytes int64) error {
+	r.giveBack()
+	if err := r.budget.acquire(ctx, bytes); err != nil {
+		return err
+	}
+	r.taken = bytes
+	return nil
+}
+
+func (r *replyRoom) giveBack() {
+	r.budget.release(r.taken)
+	r.taken = 0
+}
+
+// fetchPartitions returns one result for each partition of the request, in order. admit waits for room for the records.
+func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, admit func(context.Context, int64) error) []fetchResult {
 	var (
 		results []fetchResult
 		ask     = fetch.Request{
 			MinBytes: int(max(fr.minBytes, 0)),
 			MaxBytes: min(int(max(fr.maxBytes, 0)), s.cfg.FetchBytes),
+			Admit:    admit,
 			MaxWait:  min(time.Duration(max(fr.maxWaitMillis, 0))*time.Millisecond, maxFetchWait),
 		}
 		places []int // ask.Partitions[i] is answered in results[places[i]]

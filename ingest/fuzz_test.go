@@ -137,7 +137,7 @@ func FuzzConnection(f *testing.F) {
 		_, _ = ours.Write(sent) // fails where the server has hung up
 		_ = ours.Close()
 		<-ended
-		if n := s.memory.inUse() + s.control.inUse(); n != 0 {
+		if n := s.memory.inUse() + s.control.inUse() + s.replies.inUse(); n != 0 {
 			t.Errorf("%d bytes still held", n)
 		}
 		if n := panics.Load(); n != 0 {

@@ -94,7 +94,7 @@ func startServer(tb testing.TB, cluster *fakeCluster, change ...func(*Config, *D
 			if err := <-ended; err != nil {
 				tb.Errorf("Run: %v", err)
 			}
-			if n := s.memory.inUse() + s.control.inUse(); n != 0 {
+			if n := s.memory.inUse() + s.control.inUse() + s.replies.inUse(); n != 0 {
 				tb.Errorf("%d bytes are still held after the end", n)
 			}
 			if n := s.door.open(); n != 0 {

@@ -107,7 +107,8 @@ type Server struct {
 	observe Observer
 	layouts map[int16][]field
 
-	memory     *byteBudget // Produce requests, and all replies
+	memory     *byteBudget // Produce requests
+	replies    *byteBudget // all replies
 	control    *byteBudget // all other requests
 	door       *doorman
 	validators chan struct{} // tokens: batches being decompressed at a time
@@ -148,6 +149,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		observe:    deps.Observer,
 		layouts:    make(map[int16][]field),
 		memory:     newByteBudget(cfg.MemoryBytes),
+		replies:    newByteBudget(cfg.ReplyBytes),
 		control:    newByteBudget(max(cfg.MemoryBytes/8, 8<<20)),
 		door:       newDoorman(cfg.MaxConnections, cfg.MaxConnectionsPerIP),
 		validators: make(chan struct{}, runtime.GOMAXPROCS(0)),

@@ -315,6 +315,8 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	release := make(chan struct{})
 	appended := make(chan struct{}, 1)
 	cluster.hold = func(int) { appended <- struct{}{}; <-release }
+	parked := make(chan struct{}, 1)
+	cluster.parked = parked
 	r := startServer(t, cluster)
 	producer, poller := dial(t, r.addr), dial(t, r.addr)
 	produce := produceOf(9, "events", 0, batchOf(t, record.None, "v"))
@@ -323,6 +325,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	poll.MaxWaitMillis = 60_000
 	pollID := poller.send(poll)
 	<-appended
+	<-parked
 	stopped := make(chan struct{})
 	go func() { r.stop(); close(stopped) }()
 	poller.receive(poll, pollID) // long polls end at once

@@ -191,6 +191,19 @@ func TestDamagedSnapshotsAreCorrupt(t *testing.T) {
 	}
 }
 
+// Where a topic's oldest run is looked for rests on it.
+func TestRunsOfDescendingObjectsAreCorrupt(t *testing.T) {
+	s := testState(t, 2)
+	for i := range uint64(2) {
+		s.Apply(Entry{Seq: s.next, Commands: []Command{commitCommand(i, 1)}})
+	}
+	runs := s.topics[topicNumber(1)].parts[1].runs
+	runs[0].object, runs[1].object = runs[1].object, runs[0].object
+	if _, err := DecodeState(s.Encode()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%v, want ErrCorrupt", err)
+	}
+}
+
 // sealed puts the right checksum behind the body of a snapshot.
 func sealed(body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(bytes.Clone(body), crc32.Checksum(body, castagnoli()))

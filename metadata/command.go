@@ -6,7 +6,7 @@ import "github.com/bargedata/barge/record"
 type Entry struct {
 	Seq      uint64
 	Term     uint64
-	Time     int64 // milliseconds since the Unix epoch, monotone and clamped by the sequencer; the only time State knows
+	Time     int64 // milliseconds since the Unix epoch, never less than in the entry before; the only time State knows
 	Commands []Command
 }
 

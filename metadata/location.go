@@ -57,7 +57,7 @@ type PendingTopic struct {
 	Topic      Topic
 	Claimed    bool // a live job has it
 	Bytes      record.Len
-	Oldest     int64 // smallest CommittedAt of the runs, milliseconds
+	Oldest     int64              // smallest CommittedAt of the runs, milliseconds
 	Partitions []PendingPartition // those that have runs, by index; nil from View.Pending
 }
 

@@ -134,7 +134,7 @@ func (c *seqCore) launch(acts []any, now int64) []any {
 	f := &flight{id: c.ids(), group: c.queue[:n:n]}
 	c.queue = c.queue[n:]
 	c.queueBytes -= size
-	c.time = max(c.time, now)
+	c.time = c.entryTime(now)
 	f.entry = Entry{Seq: c.next, Term: c.term, Time: c.time, Commands: make([]Command, n)}
 	w := wireWriter{b: make([]byte, 0, size+entryHeaderBytes)}
 	w.entryHeader(c.next, c.term, c.time, n)
@@ -147,6 +147,17 @@ func (c *seqCore) launch(acts []any, now int64) []any {
 	c.flight = f
 	return append(acts, actAppend{f})
 }
+
+// entryTime is the time of the next entry: the clock, but never less than in the entry before.
+//
+// A clock that leaps ahead is followed, and entry time then stands still until the clock has caught up with it. It is not
+// limited, because one agent has nothing to tell a leap by. A new process knows the time of the last entry and not how long
+// the log stood still, so it must believe any clock. Later on it could hold the wall clock to the monotonic one and some
+// slack, but a machine that slept, and one whose clock was wrong at boot and is now put right, read the same as a leap. Entry
+// time would then lag for hours behind the clock it is compared with, and a grace counted from it (ReleasedObject.ReleasedAt)
+// would be over when it begins. That is the worse side to err on: a leap costs producers their duplicate windows too early.
+// TODO: limit it once a second clock is at hand, the store's own time in Append's answer or that of other agents.
+func (c *seqCore) entryTime(now int64) int64 { return max(c.time, now) }
 
 func (c *seqCore) appended(err error, now int64) []any {
 	f := c.flight

@@ -148,3 +148,23 @@ func (s *coreSim) step(ev any) {
 		}
 	}
 }
+
+// Entry time follows the clock of a process, over a long stop too, and never goes back.
+func TestEntryTimeFollowsTheClockAndNeverGoesBack(t *testing.T) {
+	const day = 24 * 60 * 60 * 1000
+	core := &seqCore{cfg: SequencerConfig{}.withDefaults(), ids: func() (id [16]byte) { return id }, time: 10 * day}
+	for _, step := range []struct{ clock, want int64 }{
+		{40 * day, 40 * day}, // the agent was off for a month
+		{40*day + 5, 40*day + 5},
+		{39 * day, 40*day + 5}, // put back
+		{40*day + 4, 40*day + 5},
+		{42 * day, 42 * day}, // slept, or leapt
+		{42 * day, 42 * day},
+	} {
+		acts := core.step(evSubmit{&submission{cmd: OpenSession{}}}, step.clock)
+		if len(acts) != 1 || core.flight == nil || core.flight.entry.Time != step.want {
+			t.Fatalf("clock %d: %+v, want one entry at %d", step.clock, acts, step.want)
+		}
+		core.step(evAppended{}, step.clock)
+	}
+}

@@ -2,10 +2,23 @@ package tableflow
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/format"
 )
+
+// zstdReaders decompress pages. One takes 3 MB, which every Fetch would pay for anew. They hold nothing anybody can
+// observe between two calls of DecodeAll.
+var zstdReaders = sync.Pool{New: func() any { return newZstdReader() }} //nolint:gochecknoglobals // a pool is not state
+
+func newZstdReader() *zstd.Decoder {
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPageBytes), zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		panic(err) // the options are constants: the first test would meet this
+	}
+	return r
+}
 
 // zstdCodec compresses pages at the fastest level, but entropy-codes literals even where no match was found: without
 // that, hexadecimal ids and other match-free text stay at 8 bits a byte, 40 % more on typed columns.

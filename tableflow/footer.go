@@ -76,11 +76,26 @@ func (f *footerHold) release(meta *format.FileMetaData) error {
 	if err != nil {
 		return fmt.Errorf("encode parquet footer: %w", err)
 	}
+	if err := checkTail(footer, int64(out.Len())); err != nil {
+		return err
+	}
 	out.Write(footer)
 	out.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(footer))))
 	out.WriteString(magic)
 	if _, err := f.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("write parquet footer: %w", err)
+	}
+	return nil
+}
+
+// checkTail refuses to write what OpenFile would refuse to read. MaxRowGroups alone does not settle it: row groups of many
+// pages have a long page index.
+func checkTail(footer []byte, index int64) error {
+	if len(footer) > maxFooter || index+int64(len(footer)) > 2*maxFooter {
+		return fmt.Errorf("parquet footer of %d bytes and page index of %d: %w", len(footer), index, ErrTooLarge)
+	}
+	if err := CheckThrift(footer); err != nil {
+		return fmt.Errorf("parquet footer of %d bytes: %w", len(footer), err)
 	}
 	return nil
 }

@@ -100,11 +100,8 @@ func (f *File) scan(ctx context.Context, first, count int32, from record.Offset,
 	if first < 0 || count < 0 || int64(first)+int64(count) > int64(len(f.groups)) {
 		return fmt.Errorf("read %s: row groups %d to %d of %d: %w", f.key, first, int64(first)+int64(count), len(f.groups), ErrCorrupt)
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPageBytes), zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
-		return fmt.Errorf("make zstd decoder: %w", err)
-	}
-	defer dec.Close()
+	dec := zstdReaders.Get().(*zstd.Decoder) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	defer zstdReaders.Put(dec)
 	s := &scanner{file: f, columns: columns, window: firstWindow, zstd: dec, keys: make(map[string]string)}
 	for i := first; i < first+count; i++ {
 		more, err := s.group(ctx, &f.groups[i], from, yield)

@@ -219,3 +219,120 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 	}
 	_ = stats
 }
+
+// manyHeaders are rows of as many empty headers as columns take: 131 KB each in a batch that compresses to 25 bytes a row.
+func manyHeaders(n int) []record.Record {
+	recs := make([]record.Record, n)
+	headers := make([]record.Header, maxHeaders)
+	for i := range recs {
+		recs[i] = record.Record{Offset: record.Offset(i), Headers: headers}
+	}
+	return recs
+}
+
+func TestHeadersCountAsBytesOfTheBatchAndTheRowGroup(t *testing.T) {
+	recs := manyHeaders(60)
+	w := NewWriter(&bytes.Buffer{}, WriterConfig{RowGroupBytes: 16 << 20})
+	if err := w.StartPartition(0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range recs {
+		if err := w.Append(&recs[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := 0
+	for i := range w.cols {
+		held += cap(w.cols[i].values) * int(unsafe.Sizeof(parquet.Value{}))
+	}
+	if held > 8<<20 {
+		t.Errorf("the pending batch takes %d bytes", held)
+	}
+	stats, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stats.Parts[0].RowGroups; n != 10 { // 6 rows of 3 MiB pass 16 MiB
+		t.Errorf("%d row groups", n)
+	}
+	if stats.RawBytes != 0 {
+		t.Errorf("%d raw bytes, the headers have none", stats.RawBytes)
+	}
+}
+
+// A consumer that reads a few rows a fetch must not decode a page of many others every time.
+func TestPagesOfHeadersEndBySize(t *testing.T) {
+	few := logRecords(rand.New(rand.NewPCG(3, 3)), 20_000, 0)
+	for i := range few {
+		few[i].Headers = make([]record.Header, 9)
+	}
+	for name, recs := range map[string][]record.Record{"65536 headers": manyHeaders(60), "9 headers": few} {
+		body, stats := writeFile(t, WriterConfig{}, rows{0, recs})
+		f, _ := openFile(t, body)
+		headers := int64(len(recs[0].Headers))
+		for i := range f.groups {
+			g := &f.groups[i]
+			for _, col := range []int{colHeaderKey, colHeaderValue} {
+				for j := range g.chunks[col].pages {
+					if n := g.pageRows(&g.chunks[col], j); n > 1 && n*headers > 30_000 {
+						t.Fatalf("%s: row group %d, column %d, page %d has %d rows, %d headers", name, i, col, j, n, n*headers)
+					}
+				}
+			}
+		}
+		begin := time.Now()
+		for i := range len(recs) / (len(recs) / 60) {
+			at := i * (len(recs) / 60)
+			err := f.Records(context.Background(), 0, stats.Parts[0].RowGroups, recs[at].Offset, func(r *record.Record) bool {
+				if d := diff(recs[at:at+1], []record.Record{*r}); d != "" {
+					t.Fatal(d)
+				}
+				return false
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Logf("%s: %d row groups, %d bytes, 60 reads of a row took %s", name, f.RowGroups(), len(body), time.Since(begin))
+	}
+}
+
+// Every file that the writer finishes opens again.
+func TestRowGroupsAreBoundedByWhatOpens(t *testing.T) {
+	var out bytes.Buffer
+	w := NewWriter(&out, WriterConfig{PageBytes: 64})
+	rec := func(group, row int) *record.Record {
+		// Dictionaries that are given up, several pages, nulls and values: as many footer entries as a row group can have.
+		return &record.Record{
+			Offset: record.Offset(row), Timestamp: int64(row), Key: fmt.Appendf(nil, "key %d", group), Value: bytes.Repeat([]byte("v"), 40),
+			Headers: []record.Header{{Key: fmt.Sprint(row), Value: []byte("0123456789")}, {Key: "null"}},
+		}
+	}
+	for i := range MaxRowGroups {
+		if err := w.StartPartition(int32(i)); err != nil {
+			t.Fatal(err)
+		}
+		for row := range 4 {
+			if err := w.Append(rec(i, row)); err != nil {
+				t.Fatal(i, err)
+			}
+			if err := w.flushBatch(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	full := *w
+	if err := w.StartPartition(MaxRowGroups); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Append(rec(0, 0)); !errors.Is(err, ErrTooManyRowGroups) {
+		t.Fatalf("row of another row group: %v", err)
+	}
+	if _, err := w.Close(); !errors.Is(err, ErrTooManyRowGroups) {
+		t.Fatalf("close after it: %v", err)
+	}
+	_ = full
+}
+
+func TestFileOfTheMostRowGroupsOpens(t *testing.T) {
+}

@@ -97,12 +97,17 @@ func (b *longBounds) literals() (lo, hi json.RawMessage) {
 	return mustJSON(b.min), mustJSON(b.max)
 }
 
-// timestamps renders bounds in milliseconds. Rows hold whole milliseconds, so nothing is cut. Years that do not have
-// four digits are left out: engines parse the text when they open the table, and one they can not parse would fail it.
+// The first and the last millisecond of the years 1 to 9999. Engines parse the bounds of timestamps when they open the
+// table, and one they can not parse would fail it. Leaving such a bound out is no way: delta-rs skips files that miss one
+// that others have. So the writer keeps timestamps outside these years out of the column.
+const (
+	firstMilli = -62_135_596_800_000
+	lastMilli  = 253_402_300_799_999
+)
+
+// timestamps renders bounds in milliseconds, from firstMilli to lastMilli. Rows hold whole milliseconds, so nothing is cut.
 func (b *longBounds) timestamps() (lo, hi json.RawMessage) {
-	first := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-	last := time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC).UnixMilli()
-	if !b.set || b.min < first || b.max > last {
+	if !b.set {
 		return nil, nil
 	}
 	text := func(ms int64) json.RawMessage {
@@ -111,18 +116,33 @@ func (b *longBounds) timestamps() (lo, hi json.RawMessage) {
 	return text(b.min), text(b.max)
 }
 
-// textChars is how many characters of a string a bound keeps.
-const textChars = 32
+const (
+	textChars    = 32 // how many characters of a string a bound keeps, unless all of these are topChar
+	maxTextChars = 64 // and then
+	topChar      = "\U0010FFFF"
+)
 
-// textBounds follows the smallest and the largest of a column's strings, cut to textChars characters. UTF-8 bytes and
-// code points have the same order, so bytes are compared.
+// unbounded tells whether no bound of maxTextChars characters lies at or above v: it begins with that many topChar, and
+// goes on. Such strings can not stand in a string column, where every file's bounds must be there (see firstMilli).
+func unbounded(v []byte) bool {
+	for range maxTextChars {
+		if !bytes.HasPrefix(v, []byte(topChar)) {
+			return false
+		}
+		v = v[len(topChar):]
+	}
+	return len(v) > 0
+}
+
+// textBounds follows the smallest and the largest of a column's strings, cut by cutText. UTF-8 bytes and code points have
+// the same order, so bytes are compared; cutting keeps that order.
 type textBounds struct {
 	set      bool
 	maxCut   bool // the largest was longer than max
 	min, max []byte
 }
 
-// add takes a valid UTF-8 string.
+// add takes a valid UTF-8 string that is not unbounded.
 func (b *textBounds) add(v []byte) {
 	if b.set && bytes.Compare(v, b.min) >= 0 && bytes.Compare(v, b.max) <= 0 {
 		return
@@ -154,30 +174,26 @@ func (b *textBounds) literals() (lo, hi json.RawMessage) {
 	if b.maxCut {
 		top = roundUp(top)
 	}
-	if top != nil {
-		hi = mustJSON(string(top))
-	}
-	return lo, hi
+	return lo, mustJSON(string(top))
 }
 
-// cutText returns the first textChars characters of v.
+// cutText returns the first textChars characters of v, and more as long as they all are topChar: what is cut can be
+// rounded up.
 func cutText(v []byte) []byte {
 	if len(v) <= textChars {
 		return v
 	}
-	n := 0
-	for range textChars {
-		if n == len(v) {
-			break
-		}
-		_, size := utf8.DecodeRune(v[n:])
+	n, top := 0, true
+	for chars := 0; n < len(v) && (chars < textChars || top); chars++ {
+		r, size := utf8.DecodeRune(v[n:])
 		n += size
+		top = top && r == utf8.MaxRune
 	}
 	return v[:n]
 }
 
-// roundUp returns a string greater than every string that starts with v, by raising its last character; nil if there is
-// none.
+// roundUp returns a string greater than every string that starts with v, by raising its last character below topChar;
+// there must be one.
 func roundUp(v []byte) []byte {
 	for len(v) > 0 {
 		r, size := utf8.DecodeLastRune(v)

@@ -12,13 +12,22 @@ import (
 	"github.com/bargedata/barge/record"
 )
 
-// ErrOrder is the answer to partitions or offsets that do not ascend: a fault of the caller.
-var ErrOrder = errors.New("rows out of order")
+// Errors a caller acts on; compare with errors.Is.
+var (
+	// ErrOrder: partitions or offsets do not ascend, a fault of the caller.
+	ErrOrder = errors.New("rows out of order")
+	// ErrTooManyRowGroups: a file of more row groups could not be opened again. Write fewer rows or partitions into one.
+	ErrTooManyRowGroups = errors.New("too many row groups in one file")
+)
+
+// MaxRowGroups is how many row groups a file may have. OpenFile bounds what a footer costs, and a row group takes some
+// 80 thrift structs and 3 KiB of it.
+const MaxRowGroups = 4096
 
 // WriterConfig bounds the pieces of a file. Zero values mean the defaults.
 type WriterConfig struct {
 	RowGroupRows  int   // rows per row group at most; default 100,000
-	RowGroupBytes int64 // raw bytes after which a row group ends; default 64 MiB
+	RowGroupBytes int64 // raw bytes, overhead of rows and headers included, after which a row group ends; default 64 MiB
 	PageBytes     int   // raw bytes after which a page ends; default 256 KiB
 }
 
@@ -26,8 +35,15 @@ const (
 	batchRows  = 1024      // rows collected before they go to the column writers
 	batchBytes = 64 << 10  // bytes collected before
 	dictBytes  = 512 << 10 // a column's dictionary at most, then PLAIN
-	rowBytes   = 64        // what a row costs beside its byte strings, for RowGroupBytes
+	rowBytes   = 64        // what a row costs beside its byte strings and headers, for RowGroupBytes
 	maxHeaders = 1 << 16   // of a row in columns; a reader needs a bound that a few run-length bytes can not exceed
+
+	// What a header costs beside its byte strings: two values on their way to the column writers. Without it rows of 65,536
+	// empty headers, 25 bytes each on the wire, would count as nothing.
+	headerBytes = 48
+	// What a header costs in each of its two columns' pages: levels, and an index or a length. Reading from a row on decodes
+	// the levels of all headers before it in its page, so they must end a page as bytes do.
+	headerPageBytes = 16
 )
 
 // Writer writes one Parquet file of one topic to a stream. It keeps at most one row group in memory. Not safe for
@@ -41,6 +57,7 @@ type Writer struct {
 	cols  [numColumns]column
 	arena []byte // copies of the batch's byte strings; never grows, so that values can point into it
 	batch int    // rows collected
+	cost  int    // of these rows, in bytes: byte strings and headers
 
 	partition  int32
 	started    bool
@@ -60,7 +77,7 @@ type Writer struct {
 // column is one column's part of the batch at hand.
 type column struct {
 	values []parquet.Value
-	raw    int   // bytes written since the last page ended, for dictionary columns, whose own count is of indexes
+	raw    int   // bytes written since the last page ended, where the library's own count is of indexes or levels
 	nulls  int64 // rows of the file
 }
 
@@ -118,8 +135,8 @@ func (w *Writer) StartPartition(partition int32) error {
 	return nil
 }
 
-// Append adds one row. Offsets ascend within a partition (gaps are fine); ErrOrder otherwise. The record's bytes are the
-// caller's again on return.
+// Append adds one row. Offsets ascend within a partition (gaps are fine); ErrOrder otherwise. ErrTooManyRowGroups when the
+// row would begin a row group beyond MaxRowGroups. The record's bytes are the caller's again on return.
 func (w *Writer) Append(r *record.Record) error {
 	switch {
 	case w.err != nil:
@@ -134,8 +151,12 @@ func (w *Writer) Append(r *record.Record) error {
 			return w.fail(err)
 		}
 	}
+	if w.groupRows == 0 && w.groups >= MaxRowGroups {
+		return w.fail(fmt.Errorf("partition %d: offset %d: %d row groups written: %w", w.partition, r.Offset, w.groups, ErrTooManyRowGroups))
+	}
 	size := payloadBytes(r)
-	if w.batch >= batchRows || (w.batch > 0 && len(w.arena)+size > batchBytes) {
+	cost := size + headerBytes*len(r.Headers)
+	if w.batch >= batchRows || (w.batch > 0 && w.cost+cost > batchBytes) {
 		if err := w.flushBatch(); err != nil {
 			return w.fail(err)
 		}
@@ -143,7 +164,7 @@ func (w *Writer) Append(r *record.Record) error {
 	// A record that does not fit the arena is not copied: its bytes are still the caller's, so it goes out at once.
 	alias := size > cap(w.arena)
 	w.addRow(r, alias)
-	w.account(r, size)
+	w.account(r, size, cost)
 	if alias {
 		if err := w.flushBatch(); err != nil {
 			return w.fail(err)
@@ -196,7 +217,7 @@ func payloadBytes(r *record.Record) int {
 }
 
 // account notes the row in the part, the row group and the file.
-func (w *Writer) account(r *record.Record, size int) {
+func (w *Writer) account(r *record.Record, size, cost int) {
 	if w.part.Rows == 0 {
 		w.part = Part{Partition: w.partition, Base: r.Offset, RowGroup: w.groups, MaxTimestamp: math.MinInt64}
 	}
@@ -205,11 +226,12 @@ func (w *Writer) account(r *record.Record, size int) {
 	w.part.MaxTimestamp = max(w.part.MaxTimestamp, r.Timestamp)
 	w.last = r.Offset
 	w.groupRows++
-	w.groupBytes += int64(size) + rowBytes
+	w.groupBytes += int64(cost) + rowBytes
 	w.stats.Rows++
 	w.stats.RawBytes += int64(size)
 	w.bounds.offset.add(int64(r.Offset))
 	w.batch++
+	w.cost += cost
 }
 
 // addRow puts one value per column (per header, in the header columns) into the batch.
@@ -218,8 +240,8 @@ func (w *Writer) addRow(r *record.Record, alias bool) {
 	w.put(colPartition, parquet.Int32Value(w.partition), 0)
 	w.put(colOffset, parquet.Int64Value(int64(r.Offset)), 0)
 
-	if r.Timestamp > math.MaxInt64/1000 || r.Timestamp < math.MinInt64/1000 {
-		misfit = "timestamp does not fit microseconds"
+	if r.Timestamp < firstMilli || r.Timestamp > lastMilli {
+		misfit = "timestamp outside the years 1 to 9999"
 		w.null(colTimestamp)
 		w.put(colTimestampMs, parquet.Int64Value(r.Timestamp), 1)
 	} else {
@@ -253,14 +275,15 @@ func (w *Writer) addRow(r *record.Record, alias bool) {
 	w.put(colError, parquet.ByteArrayValue([]byte(misfit)), 1)
 }
 
-// text puts bytes into the string column if they are valid UTF-8 and into the raw one otherwise, and says which.
+// text puts bytes into the string column if they are valid UTF-8 that a bound can cover, and into the raw one otherwise,
+// and says which.
 func (w *Writer) text(col, rawCol int, b []byte, alias bool, bounds *textBounds) (kind int32) {
 	switch {
 	case b == nil:
 		w.null(col)
 		w.null(rawCol)
 		return kindNull
-	case utf8.Valid(b):
+	case utf8.Valid(b) && !unbounded(b):
 		bounds.add(b)
 		w.put(col, w.bytes(b, alias), 1)
 		w.null(rawCol)
@@ -284,7 +307,8 @@ func (w *Writer) headers(hs []record.Header, alias bool) {
 		rep := min(i, 1)
 		key := w.string(hs[i].Key, alias)
 		keys.values = append(keys.values, key.Level(rep, 2, colHeaderKey))
-		keys.raw += len(hs[i].Key)
+		keys.raw += len(hs[i].Key) + headerPageBytes
+		values.raw += len(hs[i].Value) + headerPageBytes
 		if hs[i].Value == nil {
 			values.values = append(values.values, parquet.Value{}.Level(rep, 2, colHeaderValue))
 			continue
@@ -343,7 +367,7 @@ func (w *Writer) flushBatch() error {
 			}
 		}
 	}
-	w.batch = 0
+	w.batch, w.cost = 0, 0
 	w.arena = w.arena[:0]
 	return nil
 }
