@@ -55,6 +55,9 @@ type Agent struct {
 	live     atomic.Pointer[livePlant]
 }
 
+// openPatience is for how long a store that does not answer is asked again at the start.
+const openPatience = 15 * time.Second
+
 // New checks the configuration. Nothing is opened and nothing starts before Run.
 func New(cfg Config, parts Parts) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
@@ -141,7 +144,7 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 	raw := a.parts.Store
 	if raw == nil {
 		var err error
-		if raw, err = OpenStore(ctx, a.cfg.Store, true, a.parts.Env, a.parts.Now); err != nil {
+		if raw, err = a.openStore(ctx); err != nil {
 			return nil, nil, "", storeHint(err)
 		}
 		a.opened = raw
@@ -156,11 +159,29 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 	if err != nil {
 		return nil, nil, "", storeHint(err)
 	}
-	// The probe races on the bare store: retries would blur who won.
-	if err := probeOnce(ctx, meter, a.entropy.id()); err != nil {
+	if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
 		return nil, nil, "", storeHint(fmt.Errorf("store %s: %w", redact(a.cfg.Store), err))
 	}
 	return store, meter, cluster, nil
+}
+
+// openStore opens the store, again and again for a while when it does not answer: that is weather, not a mistake.
+func (a *Agent) openStore(ctx context.Context) (objectstore.Store, error) {
+	for wait, waited := time.Second, time.Duration(0); ; wait *= 2 {
+		store, err := OpenStore(ctx, a.cfg.Store, true, a.parts.Env, a.parts.Now)
+		if err == nil || !errors.Is(err, objectstore.ErrUnknown) || waited >= openPatience {
+			return store, err
+		}
+		a.log.WarnContext(ctx, "the store does not answer; trying again", "store", redact(a.cfg.Store), "after", wait, "err", err)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+			waited += wait
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
 }
 
 func storeHint(err error) error {
@@ -226,13 +247,13 @@ func (a *Agent) sealOthers(ctx context.Context, view *metadata.View, sequencer *
 // work opens a session and runs everything that commits, until ctx ends.
 func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string, view *metadata.View, sequencer *metadata.Sequencer) error {
 	if err := a.sealOthers(ctx, view, sequencer); err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, sequencer, metadata.OpenSession{Agent: metadata.AgentInfo{
 		Address: a.advertised(), HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Version: a.parts.Version, Roles: a.cfg.Roles,
 	}})
 	if err != nil {
-		return fmt.Errorf("open a session: %w", err)
+		return stopped(ctx, fmt.Errorf("open a session: %w", err))
 	}
 	if opened.Err != nil {
 		return fmt.Errorf("open a session: %w", opened.Err)
@@ -248,6 +269,14 @@ func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *object
 	defer cancel()
 	if _, sealErr := sequencer.Do(seal, metadata.SealSession{Session: opened.Session}); sealErr != nil {
 		a.log.WarnContext(ctx, "session not sealed", "err", sealErr)
+	}
+	return err
+}
+
+// stopped is nil for an error that only says that the agent was told to stop while it started.
+func stopped(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil
 	}
 	return err
 }

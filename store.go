@@ -116,7 +116,9 @@ func createCluster(ctx context.Context, store objectstore.Store, id string, now 
 
 // probeOnce races writers on the store the first time a cluster uses it with this engine: a store whose create-if-absent
 // lets two writers win would lose acknowledged records.
-func probeOnce(ctx context.Context, store objectstore.Store, random string) error {
+//
+// The race runs on the bare store: retries would blur who won.
+func probeOnce(ctx context.Context, store, bare objectstore.Store, random string) error {
 	_, err := store.Get(ctx, probedKey, clusterMaxLen)
 	if err == nil {
 		return nil
@@ -124,7 +126,7 @@ func probeOnce(ctx context.Context, store objectstore.Store, random string) erro
 	if !errors.Is(err, objectstore.ErrNotFound) {
 		return fmt.Errorf("read %s: %w", probedKey, err)
 	}
-	if err := objectstore.Probe(ctx, []objectstore.Store{store}, "meta/probe/", random); err != nil {
+	if err := objectstore.Probe(ctx, []objectstore.Store{bare}, "meta/probe/", random); err != nil {
 		return fmt.Errorf("the store cannot hold the metadata log: %w", err)
 	}
 	if _, err := store.Create(ctx, probedKey, []byte("passed\n")); err != nil && !errors.Is(err, objectstore.ErrExists) {
