@@ -34,6 +34,11 @@ func TestDefaultJavaProducerAndConsumer(t *testing.T) {
 	lines := numberedLines(5000)
 	java(t, strings.NewReader(strings.Join(lines, "\n")+"\n"), "ConsoleProducer", "--bootstrap-server", a.brokers, "--topic", "java")
 
+	// Idempotence was on: the producer asked for its id.
+	if n := a.metric(t, `barge_kafka_request_seconds_count{api="InitProducerID"}`); n < 1 {
+		t.Errorf("the Java producer asked for a producer id %.0f times", n)
+	}
+
 	// In a group, so that joining, syncing, committing and leaving are what a Java consumer does.
 	got := strings.Split(strings.TrimSpace(string(java(t, nil, "consumer.ConsoleConsumer", "--bootstrap-server", a.brokers, "--topic", "java",
 		"--group", "readers", "--from-beginning", "--max-messages", "5000", "--timeout-ms", "60000"))), "\n")

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bargedata/barge/objectstore/storetest"
 )
 
 // tool returns the path of an installed tool; a missing one fails the test by its name.
@@ -83,34 +85,17 @@ func fileBackend(t *testing.T) backend {
 	}
 }
 
-const s3Key, s3Secret = "barge", "barge-secret"
-
-// s3Backend starts a versitygw over a fresh directory; its bucket is a folder there, so a test can look at the objects.
+// s3Backend starts a versitygw; its bucket is a folder, so a test can look at the objects.
 func s3Backend(t *testing.T) backend {
 	t.Helper()
-	root := t.TempDir()
-	if err := os.Mkdir(filepath.Join(root, "bucket"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	addr := freeAddress(t)
-	cmd := exec.Command(tool(t, "bin", "versitygw"), "--quiet", "--keep-alive", "--port", addr, "--access", s3Key, "--secret", s3Secret,
-		"--region", "us-east-1", "posix", "--data-integrity-etag", root)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	startProcess(t, cmd, &log)
-	waitFor(t, 20*time.Second, "versitygw listens on "+addr, func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	g := storetest.StartVersityGW(t)
+	g.CreateBucket(t, "bucket")
 	return backend{
-		name: "s3", store: "s3://bucket/cluster?endpoint=http://" + addr + "&region=us-east-1", root: filepath.Join(root, "bucket", "cluster"),
+		name: "s3", store: g.URL("bucket", "cluster"), root: filepath.Join(g.Dir, "bucket", "cluster"),
 		table: func(topic string) string { return "s3://bucket/cluster/tables/" + topic },
 		env: []string{
-			"AWS_ACCESS_KEY_ID=" + s3Key, "AWS_SECRET_ACCESS_KEY=" + s3Secret, "AWS_REGION=us-east-1",
-			"AWS_ENDPOINT_URL=http://" + addr, "AWS_ALLOW_HTTP=true",
+			"AWS_ACCESS_KEY_ID=" + g.AccessKey, "AWS_SECRET_ACCESS_KEY=" + g.SecretKey, "AWS_REGION=" + g.Region,
+			"AWS_ENDPOINT_URL=http://" + g.Endpoint, "AWS_ALLOW_HTTP=true",
 		},
 	}
 }
@@ -236,7 +221,7 @@ func (a *agent) kill(t testing.TB) {
 	<-a.ended
 }
 
-// metric returns the sum of a metric's series.
+// metric returns the sum of a metric's series; name may go on with the labels of one: name{api="Produce"}.
 func (a *agent) metric(t testing.TB, name string) float64 {
 	t.Helper()
 	resp, err := http.Get("http://" + a.http + "/metrics")

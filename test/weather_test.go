@@ -21,6 +21,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bargedata/barge/objectstore/storetest"
 )
 
 // refused runs an agent that must not start, and returns what it printed and its exit status.
@@ -61,6 +63,15 @@ func TestBadStoresAreRefusedByName(t *testing.T) {
 		denied.env = append(append([]string{}, s3.env...), "AWS_SECRET_ACCESS_KEY=wrong")
 		out, _ := refused(t, denied, "--store", s3.store)
 		wantMessage(t, out, "bucket", "denied", "AWS_SECRET_ACCESS_KEY")
+	})
+	t.Run("may read and not write", func(t *testing.T) {
+		g := storetest.StartVersityGW(t)
+		g.CreateBucket(t, "bucket")
+		g.CreateUser(t, "reader", "reader-secret")
+		g.SetBucketPolicy(t, "bucket", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["reader"]},"Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}]}`)
+		b := backend{store: g.URL("bucket", ""), env: []string{"AWS_ACCESS_KEY_ID=reader", "AWS_SECRET_ACCESS_KEY=reader-secret"}}
+		out, _ := refused(t, b, "--store", b.store)
+		wantMessage(t, out, "bucket", "denied", "cluster.json")
 	})
 	t.Run("a file where the directory should be", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "file")
