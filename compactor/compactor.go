@@ -19,6 +19,7 @@ import (
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
 )
 
 // View is what the compactor reads of the metadata.
@@ -153,7 +154,7 @@ func (c *Compactor) compact(ctx context.Context) error {
 func jobOf(t metadata.Topic) string { return "job " + t.ID.Hex() }
 
 // attempt runs a job. When one of several topics cannot be compacted (a damaged object, say), the others get their turn alone,
-// at the price of reading shared objects again; a store that does not answer is not asked for each topic.
+// at the price of reading shared objects again; a file that would be more than readers take is tried with half of the runs; a store that does not answer is not asked for each topic.
 func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	err := c.runJob(ctx, job)
 	if err == nil {
@@ -167,6 +168,9 @@ func (c *Compactor) attempt(ctx context.Context, job Job) error {
 		return nil
 	}
 	c.failedJobs.Add(1)
+	if less, ok := smaller(job); ok && (errors.Is(err, tableflow.ErrTooManyRowGroups) || errors.Is(err, tableflow.ErrTooLarge)) {
+		return c.attempt(ctx, less) // what is left out is due again next time
+	}
 	if len(job.Topics) == 1 || ctx.Err() != nil || affectsAll(err) {
 		for _, t := range job.Topics {
 			_ = c.retry.done(jobOf(t.Topic), c.now(), err)

@@ -233,3 +233,28 @@ func onlyTopic(job Job, t TopicJob) Job {
 	}
 	return one
 }
+
+// smaller is a job of about half as much of its one topic: fewer runs of each partition or, where there is one of each, fewer
+// partitions. There is none for several topics or a single run.
+func smaller(job Job) (Job, bool) {
+	if len(job.Topics) != 1 {
+		return Job{}, false
+	}
+	t := job.Topics[0]
+	longest := 0
+	for _, part := range t.Parts {
+		longest = max(longest, len(part.Runs))
+	}
+	half := TopicJob{Topic: t.Topic}
+	switch {
+	case longest > 1:
+		for _, part := range t.Parts {
+			half.Parts = append(half.Parts, PartJob{Partition: part.Partition, Runs: part.Runs[:min(len(part.Runs), longest/2)]})
+		}
+	case len(t.Parts) > 1:
+		half.Parts = t.Parts[:len(t.Parts)/2]
+	default:
+		return Job{}, false
+	}
+	return onlyTopic(job, half), true
+}

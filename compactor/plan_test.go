@@ -160,3 +160,26 @@ func TestPlannedPartsHaveNoHoles(t *testing.T) {
 		}
 	}
 }
+
+func TestSmallerHalvesRunsThenPartitions(t *testing.T) {
+	runs := []metadata.Run{run("wal/a", 1, 0, 1, 1), run("wal/b", 1, 1, 2, 2), run("wal/c", 1, 2, 3, 3)}
+	job := Job{
+		Objects: []Input{{Key: "wal/a"}, {Key: "wal/b"}, {Key: "wal/c"}},
+		Topics:  []TopicJob{{Topic: topic("a", nil), Parts: []PartJob{{Partition: 0, Runs: runs}, {Partition: 1, Runs: runs[:1]}}}},
+	}
+	once, ok := smaller(job)
+	if !ok || len(once.Objects) != 1 || len(once.Topics[0].Parts) != 2 || len(once.Topics[0].Parts[0].Runs) != 1 {
+		t.Fatalf("half of three runs: %+v, %v; want one run of each partition and its object", once, ok)
+	}
+	twice, ok := smaller(once)
+	if !ok || len(twice.Topics[0].Parts) != 1 {
+		t.Fatalf("half of two partitions: %+v, %v", twice, ok)
+	}
+	if _, ok := smaller(twice); ok {
+		t.Error("a single run was halved")
+	}
+	job.Topics = append(job.Topics, job.Topics[0])
+	if _, ok := smaller(job); ok {
+		t.Error("a job of two topics was halved; they are first tried alone")
+	}
+}

@@ -2,16 +2,12 @@ package tableflow
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// zstdReaders decompress pages. One takes 3 MB, which every Fetch would pay for anew. They hold nothing anybody can
-// observe between two calls of DecodeAll.
-var zstdReaders = sync.Pool{New: func() any { return newZstdReader() }} //nolint:gochecknoglobals // a pool is not state
-
+// newZstdReader makes a decoder for DecodeAll, which takes no goroutine and needs no Close.
 func newZstdReader() *zstd.Decoder {
 	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPageBytes), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {

@@ -152,9 +152,13 @@ func oddRecords(rng *rand.Rand, n int, base record.Offset) []record.Record {
 }
 
 func oddTimestamp(rng *rand.Rand) int64 {
-	switch rng.IntN(8) {
+	switch rng.IntN(10) {
 	case 0:
 		return -1
+	case 5:
+		return firstMilli - rng.Int64N(2)
+	case 6:
+		return lastMilli + rng.Int64N(2)
 	case 1:
 		return math.MaxInt64
 	case 2:
@@ -169,9 +173,11 @@ func oddTimestamp(rng *rand.Rand) int64 {
 }
 
 func oddBytes(rng *rand.Rand) []byte {
-	switch rng.IntN(8) {
+	switch rng.IntN(9) {
 	case 0:
 		return nil
+	case 7:
+		return append(bytes.Repeat([]byte(topChar), 30+rng.IntN(40)), "tail"[:rng.IntN(5)]...)
 	case 1:
 		return []byte{}
 	case 2:

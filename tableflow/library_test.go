@@ -15,6 +15,7 @@ type libraryRow struct {
 	RawKey        *[]byte         `parquet:"_kafka_key,optional"`
 	RawValue      *[]byte         `parquet:"_kafka_value,optional"`
 	Headers       []libraryHeader `parquet:"_kafka_headers,list,optional"`
+	Error         *string         `parquet:"_kafka_error,optional"`
 	Key           *string         `parquet:"key,optional"`
 	Value         *string         `parquet:"value,optional"`
 	TimestampType int32           `parquet:"_kafka_timestamp_type"`

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,7 @@ const (
 	rangeGap    = 128 << 10 // ranges nearer than this are read in one request
 	rangeReads  = 4         // requests at a time
 	maxInterned = 1024      // header keys kept as strings
+	maxKept     = 1 << 20   // bytes of a page buffer that the next scan may use
 )
 
 // Row is one row as the table shows it. Its bytes are fresh.
@@ -77,6 +79,7 @@ type scanner struct {
 	columns []int
 	window  int64 // compressed bytes to read ahead next
 	spans   []span
+	scratch *scratch
 	zstd    *zstd.Decoder
 	cursors [numColumns]cursor
 	keys    map[string]string // header keys seen, so that a row needs no new strings
@@ -100,9 +103,9 @@ func (f *File) scan(ctx context.Context, first, count int32, from record.Offset,
 	if first < 0 || count < 0 || int64(first)+int64(count) > int64(len(f.groups)) {
 		return fmt.Errorf("read %s: row groups %d to %d of %d: %w", f.key, first, int64(first)+int64(count), len(f.groups), ErrCorrupt)
 	}
-	dec := zstdReaders.Get().(*zstd.Decoder) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-	defer zstdReaders.Put(dec)
-	s := &scanner{file: f, columns: columns, window: firstWindow, zstd: dec, keys: make(map[string]string)}
+	s := &scanner{file: f, columns: columns, window: firstWindow, keys: make(map[string]string)}
+	s.borrow()
+	defer s.giveBack()
 	for i := first; i < first+count; i++ {
 		more, err := s.group(ctx, &f.groups[i], from, yield)
 		if err != nil {
@@ -113,6 +116,43 @@ func (f *File) scan(ctx context.Context, first, count int32, from record.Offset,
 		}
 	}
 	return nil
+}
+
+// scratch is the memory of a scan, some 3 MB, which a consumer would otherwise pay for with every fetch. Nothing in it can be
+// observed after the scan: records are valid only during the call to yield.
+type scratch struct {
+	zstd    *zstd.Decoder
+	headers []record.Header
+	pages   [numColumns][]byte
+	dicts   [numColumns][]byte
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{zstd: newZstdReader()} }} //nolint:gochecknoglobals // a pool is not state
+
+func (s *scanner) borrow() {
+	s.scratch = scratches.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	s.zstd, s.headers = s.scratch.zstd, s.scratch.headers
+	for _, col := range s.columns {
+		s.cursors[col].buf, s.cursors[col].dictBuf = s.scratch.pages[col], s.scratch.dicts[col]
+	}
+}
+
+// giveBack leaves the buffers of ordinary pages and rows to the next scan. Those that large values took go.
+func (s *scanner) giveBack() {
+	for _, col := range s.columns {
+		if b := s.cursors[col].buf; cap(b) <= maxKept {
+			s.scratch.pages[col] = b[:0]
+		}
+		if b := s.cursors[col].dictBuf; cap(b) <= maxKept {
+			s.scratch.dicts[col] = b[:0]
+		}
+	}
+	if h := s.headers[:cap(s.headers)]; len(h) <= 2*maxHeaders {
+		clear(h) // it points into keys and pages
+		s.scratch.headers = h[:0]
+	}
+	scratches.Put(s.scratch)
+	s.scratch = nil
 }
 
 // group yields the rows of g with offset >= from; false when yield wants no more.

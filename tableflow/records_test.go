@@ -3,9 +3,18 @@ package tableflow
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"math"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/bargedata/barge/record"
 )
@@ -299,40 +308,150 @@ func TestPagesOfHeadersEndBySize(t *testing.T) {
 
 // Every file that the writer finishes opens again.
 func TestRowGroupsAreBoundedByWhatOpens(t *testing.T) {
-	var out bytes.Buffer
-	w := NewWriter(&out, WriterConfig{PageBytes: 64})
-	rec := func(group, row int) *record.Record {
-		// Dictionaries that are given up, several pages, nulls and values: as many footer entries as a row group can have.
-		return &record.Record{
-			Offset: record.Offset(row), Timestamp: int64(row), Key: fmt.Appendf(nil, "key %d", group), Value: bytes.Repeat([]byte("v"), 40),
-			Headers: []record.Header{{Key: fmt.Sprint(row), Value: []byte("0123456789")}, {Key: "null"}},
-		}
-	}
-	for i := range MaxRowGroups {
-		if err := w.StartPartition(int32(i)); err != nil {
-			t.Fatal(err)
-		}
-		for row := range 4 {
-			if err := w.Append(rec(i, row)); err != nil {
-				t.Fatal(i, err)
+	write := func(groups int) (*bytes.Buffer, error) {
+		var out bytes.Buffer
+		w := NewWriter(&out, WriterConfig{PageBytes: 64})
+		for i := range groups {
+			if err := w.StartPartition(int32(i)); err != nil {
+				return nil, err
 			}
-			if err := w.flushBatch(); err != nil {
-				t.Fatal(err)
+			for row := range 3 { // a page each, with values and nulls
+				err := w.Append(&record.Record{
+					Offset: record.Offset(row), Timestamp: int64(row), Key: fmt.Appendf(nil, "key %d", i), Value: bytes.Repeat([]byte("v"), 70),
+					Headers: []record.Header{{Key: fmt.Sprint(row), Value: []byte("0123456789")}, {Key: "null"}},
+				})
+				if err = errors.Join(err, w.flushBatch()); err != nil {
+					return nil, err
+				}
 			}
 		}
+		_, err := w.Close()
+		return &out, err
 	}
-	full := *w
-	if err := w.StartPartition(MaxRowGroups); err != nil {
+	out, err := write(MaxRowGroups)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Append(rec(0, 0)); !errors.Is(err, ErrTooManyRowGroups) {
-		t.Fatalf("row of another row group: %v", err)
+	f, _ := openFile(t, out.Bytes())
+	if f.RowGroups() != MaxRowGroups {
+		t.Fatalf("%d row groups", f.RowGroups())
 	}
-	if _, err := w.Close(); !errors.Is(err, ErrTooManyRowGroups) {
-		t.Fatalf("close after it: %v", err)
+	got := readPart(t, f, Part{RowGroup: MaxRowGroups - 1, RowGroups: 1}, 0)
+	if len(got) != 3 || string(got[2].Key) != fmt.Sprintf("key %d", MaxRowGroups-1) {
+		t.Fatalf("last row group: %+v", got)
 	}
-	_ = full
+	body := out.Bytes()
+	footer := body[len(body)-8-int(binary.LittleEndian.Uint32(body[len(body)-8:])) : len(body)-8]
+	g := thriftGuard{buf: footer}
+	if err := g.structure(0); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("footer: %d bytes of %d, %d structs of %d", len(footer), maxFooter, g.structs, maxStructs)
+	if len(footer) > maxFooter*9/10 || g.structs > maxStructs*9/10 {
+		t.Errorf("too near the guard's limits")
+	}
+
+	if _, err := write(MaxRowGroups + 1); !errors.Is(err, ErrTooManyRowGroups) {
+		t.Fatalf("one row group more: %v", err)
+	}
 }
 
-func TestFileOfTheMostRowGroupsOpens(t *testing.T) {
+// Whatever a footer is too large for, it is not written.
+func TestTailThatCouldNotBeReadIsNotWritten(t *testing.T) {
+	var structs []byte // a list of more structs than the guard lets pass, all empty
+	structs = binary.AppendUvarint(append(structs, 0x19, 0xfc), maxStructs+1)
+	structs = append(structs, make([]byte, maxStructs+2)...)
+	for name, err := range map[string]error{
+		"footer":     checkTail(make([]byte, maxFooter+1), 0),
+		"page index": checkTail([]byte{0}, 2*maxFooter),
+		"structs":    checkTail(structs, 0),
+	} {
+		if !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := checkTail([]byte{0}, maxFooter); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTimestampsThatEnginesCanNotNameAreMisfits(t *testing.T) {
+	stamps := []int64{firstMilli, lastMilli, firstMilli - 1, lastMilli + 1, math.MaxInt64/1000 + 1}
+	if a, b := time.UnixMilli(firstMilli).UTC(), time.UnixMilli(lastMilli+1).UTC(); a != time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC) || b != time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) {
+		t.Fatalf("years from %s to before %s", a, b)
+	}
+	recs := make([]record.Record, len(stamps))
+	for i, ms := range stamps {
+		recs[i] = record.Record{Offset: record.Offset(i), Timestamp: ms}
+	}
+	body, stats := writeFile(t, WriterConfig{}, rows{0, recs})
+	if stats.Misfits != 3 {
+		t.Errorf("%d misfits", stats.Misfits)
+	}
+	f, _ := openFile(t, body)
+	if d := diff(recs, readPart(t, f, stats.Parts[0], 0)); d != "" {
+		t.Error(d)
+	}
+	for i, row := range readWithLibrary(t, body) {
+		misfit := i >= 2
+		if (row.Timestamp == nil) != misfit || (row.TimestampMs == nil) == misfit || (row.Error == nil) == misfit {
+			t.Errorf("row %d: %+v", i, row)
+		}
+	}
+}
+
+// Scans lend each other their buffers, one after the other and never at once.
+func TestScansThatOverlapReadTheirOwnRows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	a, b := oddRecords(rng, 300, 0), oddRecords(rng, 300, 0)
+	bodyA, statsA := writeFile(t, WriterConfig{}, rows{0, a})
+	bodyB, statsB := writeFile(t, WriterConfig{}, rows{0, b})
+	fileA, _ := openFile(t, bodyA)
+	fileB, _ := openFile(t, bodyB)
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			i := 0
+			err := fileA.Records(context.Background(), 0, statsA.Parts[0].RowGroups, 0, func(r *record.Record) bool {
+				if i%50 == 0 {
+					if d := diff(b, readPart(t, fileB, statsB.Parts[0], 0)); d != "" {
+						t.Error(d)
+					}
+				}
+				if d := diff(a[i:i+1], []record.Record{*r}); d != "" {
+					t.Error(d)
+				}
+				i++
+				return true
+			})
+			if err != nil || i != len(a) {
+				t.Errorf("%d rows, %v", i, err)
+			}
+		})
+	}
+	g.Wait()
+}
+
+func TestSeeksTakeLittleMemory(t *testing.T) {
+	body, stats := writeFile(t, WriterConfig{}, rows{0, logRecords(rand.New(rand.NewPCG(1, 1)), 20_000, 0)})
+	f, src := openFile(t, body)
+	const seeks = 40
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	read := int64(0)
+	for i := range seeks {
+		err := f.Records(context.Background(), 0, stats.Parts[0].RowGroups, record.Offset(i), func(*record.Record) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	for _, n := range src.gets {
+		read += n
+	}
+	took := (int64(after.TotalAlloc-before.TotalAlloc) - read) / seeks
+	t.Logf("%d bytes a seek beside what is read from the store", took)
+	if took > 600<<10 {
+		t.Errorf("%d bytes a seek beside what is read from the store", took)
+	}
 }

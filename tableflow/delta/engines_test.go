@@ -3,14 +3,20 @@
 package delta
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
+
+	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
 )
 
 // python is the interpreter that has the engines.
@@ -48,6 +54,66 @@ func TestEnginesReadTheTable(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// A value that no bound can cover must not hide its file's other rows: delta-rs skips a file that lacks a bound which other
+// files have.
+func TestEnginesFindRowsBesideValuesWithoutBounds(t *testing.T) {
+	f := newFixture(t, TableConfig{Name: "orders"})
+	june := time.Date(2025, 6, 15, 0, 0, 0, 0, time.UTC).UnixMilli()
+	top := strings.Repeat("\U0010FFFF", 40)
+	for i, recs := range [][]record.Record{
+		{{Timestamp: june, Key: []byte("plain"), Value: []byte("v")}, {Timestamp: june + 1, Key: []byte("other"), Value: []byte("w")}},
+		{{Timestamp: june, Key: []byte("plain"), Value: []byte("v")}, {Timestamp: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()}},
+		{{Timestamp: june, Key: []byte("plain"), Value: []byte("v")}, {Timestamp: time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC).UnixMilli()}},
+		{{Timestamp: june, Key: []byte("plain"), Value: []byte("v")}, {Timestamp: june, Key: []byte(top), Value: []byte(top + "tail")}},
+		{{Timestamp: june, Key: []byte("plain"), Value: []byte("v")}, {Timestamp: june, Key: []byte(top + top), Value: bytes.Repeat([]byte(top), 10_000)}},
+		{{Timestamp: 1 << 60}},
+	} {
+		var body bytes.Buffer
+		w := tableflow.NewWriter(&body, tableflow.WriterConfig{})
+		if err := w.StartPartition(int32(i)); err != nil {
+			t.Fatal(err)
+		}
+		for j := range recs {
+			recs[j].Offset = record.Offset(j)
+			if err := w.Append(&recs[j]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stats, err := w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := fmt.Sprintf("_data/%d.parquet", i)
+		if _, err := f.store.Create(t.Context(), testDir+"/"+path, body.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		f.commit(t, Commit{TxnID: fmt.Sprintf("file-%d", i), Operation: "WRITE", Actions: []Action{NewAdd(path, stats, 1_750_000_000_000)}})
+	}
+	cases, err := json.Marshal([][]any{
+		{"_kafka_timestamp", "=", "2025-06-15 00:00:00+00:00", 7},
+		{"_kafka_timestamp", ">=", "2025-06-15 00:00:00+00:00", 8},
+		{"_kafka_timestamp", "<=", "2025-06-15 00:00:00+00:00", 7},
+		{"_kafka_timestamp", "is null", nil, 3},
+		{"_kafka_error", "=", "timestamp outside the years 1 to 9999", 3},
+		{"_kafka_error", "is null", nil, 8},
+		{"key", "=", "plain", 5},
+		{"key", ">=", "plain", 6},
+		{"key", "=", top, 1},
+		{"value", "=", top + "tail", 1},
+		{"value", ">=", "v", 7},
+		{"value", "<=", "v", 5},
+		{"value", "is null", nil, 4},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), python(t), "testdata/filter_table.py", f.dump(t), string(cases)).CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -106,8 +172,8 @@ func (f *fixture) writeExpected(t *testing.T, path string) {
 		rawKey, key := split(r.Key)
 		rawValue, value := split(r.Value)
 		var micros, misfit any
-		if r.Timestamp == 1<<61 {
-			misfit = "timestamp does not fit microseconds"
+		if r.Timestamp > time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC).UnixMilli() {
+			misfit = "timestamp outside the years 1 to 9999"
 		} else {
 			micros = r.Timestamp * 1000
 		}
