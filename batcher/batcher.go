@@ -99,6 +99,10 @@ func (b *Batcher) Stats() Stats {
 	return b.core.Stats()
 }
 
+// Hurry has what waits for FlushInterval, now or later, sealed at once; appends go on. It is for whoever drains: those who
+// wait for answers are done after one upload and one commit, before Run is told to end.
+func (b *Batcher) Hurry() { b.step(b.core.Hurry) }
+
 // unlock gives core free and wakes Run when there is something to do.
 func (b *Batcher) unlock() {
 	wake := len(b.core.actions) > 0
@@ -214,7 +218,7 @@ func (b *Batcher) perform(r *run, a Action) {
 	case ActionCommit:
 		r.commits <- a.Commit
 	case ActionAnswer:
-		b.report(r.ctx, a.Object.Answer(b.cfg.OnCommit))
+		b.report(r.ctx, a.Object.Answer())
 	}
 }
 
@@ -231,6 +235,9 @@ func (b *Batcher) upload(ctx context.Context, o *Object, putID [16]byte, random 
 	built, err := o.Build(b.cfg, putID, random)
 	if err == nil {
 		err = b.store.Put(ctx, built.Key, built.Body)
+	}
+	if err == nil && b.cfg.OnUploaded != nil {
+		b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
 	}
 	b.step(func(now time.Time) { b.core.Uploaded(now, o, built, err) })
 }

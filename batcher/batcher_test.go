@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,7 +107,7 @@ func TestBigCallMakesItsOwnObject(t *testing.T) {
 // TestObjectHoldsWhatWasAppended reads objects back and holds them against commit and appends, byte for byte.
 func TestObjectHoldsWhatWasAppended(t *testing.T) {
 	seeded := map[string][]byte{}
-	cfg := Config{Session: 0xabc, Cluster: 99, OnCommit: func(key string, body []byte) { seeded[key] = body }}
+	cfg := Config{Session: 0xabc, Cluster: 99, OnUploaded: func(key string, body []byte) { seeded[key] = body }}
 	inBubble(t, cfg, func(r *rig) {
 		parts := []record.Partition{part(2, 1), part(1, 3), part(2, 0), part(1, 3), part(1, 0)}
 		want := map[record.Partition][]byte{}
@@ -159,19 +160,49 @@ func TestObjectHoldsWhatWasAppended(t *testing.T) {
 	})
 }
 
-func TestSeedingComesBeforeTheAnswerAndInOrder(t *testing.T) {
-	var seeded []string
-	cfg := Config{FlushBytes: 1_000, BufferBytes: 100_000, OnCommit: func(key string, _ []byte) { seeded = append(seeded, key) }}
+// TestObjectIsToldOfBeforeItsCommitIsHandedIn: the View wakes consumers before the commit is answered, and they read what
+// the hook keeps.
+func TestObjectIsToldOfBeforeItsCommitIsHandedIn(t *testing.T) {
+	var mu sync.Mutex
+	told := map[string][]byte{}
+	cfg := Config{FlushBytes: 1_000, BufferBytes: 100_000, OnUploaded: func(key string, body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[key] = body
+	}}
 	inBubble(t, cfg, func(r *rig) {
-		for i := range 5 {
-			p := r.append(one(t, part(1, 0), "a", 2_000))
-			r.offset(p, record.Offset(i))
-			if len(seeded) != i+1 {
-				t.Fatalf("%d objects seeded when call %d was answered", len(seeded), i)
+		r.store.fate = func(n int) (time.Duration, error) {
+			if n == 2 {
+				return 0, errors.New("broken")
+			}
+			return 0, nil
+		}
+		r.ledger.fault = func(_ int, c metadata.CommitObject) (bool, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(told[c.Key]) != int(c.Size) {
+				t.Errorf("%d bytes of object %d known at its commit, want %d", len(told[c.Key]), c.Counter, c.Size)
+			}
+			return false, nil
+		}
+		var calls []*Pending
+		for range 5 {
+			calls = append(calls, r.append(one(t, part(1, 0), "a", 2_000)))
+		}
+		for i, p := range calls {
+			if i == 2 {
+				r.fails(p, ErrNotWritten)
+			} else {
+				r.offset(p, record.Offset(min(i, 1)+max(0, i-2)))
 			}
 		}
-		if !slices.IsSorted(seeded) {
-			t.Errorf("seeded in order %v", seeded)
+		if len(told) != 4 || len(r.store.puts) != 4 {
+			t.Errorf("told of %d objects, %d are in the store, want 4", len(told), len(r.store.puts))
+		}
+		for _, put := range r.store.puts { // whose copies were made at the time
+			if !bytes.Equal(told[put.key], r.store.objects[put.key]) {
+				t.Errorf("the body of %s changed", put.key)
+			}
 		}
 	})
 }
@@ -328,6 +359,53 @@ func TestStopDrainsEverything(t *testing.T) {
 		}
 		if len(r.flushes) != 2 || r.flushes[1].Reason != FlushDrain || r.flushes[1].Total != 4*time.Second {
 			t.Errorf("flushes %+v", r.flushes)
+		}
+	})
+}
+
+// TestHurryWaitsForNoInterval: a drain waits for the answers of what was taken in, and they wait for nothing but one
+// upload and one commit.
+func TestHurryWaitsForNoInterval(t *testing.T) {
+	inBubble(t, Config{FlushInterval: time.Hour}, func(r *rig) {
+		r.store.fate = func(int) (time.Duration, error) { return time.Second, nil }
+		first := r.append(one(t, part(1, 0), "a", 10))
+		second := r.append(one(t, part(1, 0), "b", 10))
+		time.Sleep(time.Minute)
+		r.Hurry()
+		if at := r.offset(first, 0); at != time.Minute+time.Second {
+			t.Errorf("what waited was answered after %v, want an upload after Hurry", at)
+		}
+		r.offset(second, 1)
+		r.Hurry()
+		if at := r.offset(r.append(one(t, part(1, 0), "c", 10)), 2); at != time.Minute+2*time.Second {
+			t.Errorf("what came later was answered after %v, want after an upload", at)
+		}
+		if s := r.Stats(); s.Objects != 2 || s.Sealed[FlushDrain] != 2 {
+			t.Errorf("stats %+v", s)
+		}
+		time.Sleep(2 * time.Hour) // the timer of the first object meets nobody
+	})
+}
+
+func TestHurryDoesNotMakeAQueueOfSmallObjects(t *testing.T) {
+	inBubble(t, Config{FlushInterval: time.Hour, MaxUploads: 2}, func(r *rig) {
+		r.store.fate = func(int) (time.Duration, error) { return time.Second, nil }
+		r.Hurry()
+		var calls []*Pending
+		for range 20 {
+			calls = append(calls, r.append(one(t, part(1, 0), "a", 10)))
+		}
+		for i, p := range calls {
+			want := time.Second
+			if i >= 2 {
+				want *= 2
+			}
+			if at := r.offset(p, record.Offset(i)); at != want {
+				t.Errorf("call %d answered after %v, want %v", i, at, want)
+			}
+		}
+		if n := len(r.store.puts); n != 3 {
+			t.Errorf("%d objects, want 3", n)
 		}
 	})
 }

@@ -25,8 +25,8 @@ var (
 	ErrClosed = errors.New("batcher is closed")
 	// ErrTooLarge: one call brings more than MaxCallBytes or MaxCallBatches. Nothing was written.
 	ErrTooLarge = errors.New("append too large")
-	// ErrNotWritten: the object could not be uploaded or its commit was refused as a whole; nothing of the call is or will
-	// be in the log. The producer may send it again.
+	// ErrNotWritten: the object could not be uploaded or its commit was refused as a whole, or what comes before it in its
+	// producer's sequence failed so; nothing of it is or will be in the log. The producer may send it again.
 	ErrNotWritten = errors.New("append not written")
 	// ErrOutcomeUnknown: the batcher stopped while the commit was under way. The append may or may not be in the log.
 	ErrOutcomeUnknown = errors.New("append outcome unknown")
@@ -55,9 +55,10 @@ type Config struct {
 	// DrainTimeout bounds how long Run goes on after its context ended. Default 30 s.
 	DrainTimeout time.Duration
 
-	// OnCommit, when set, is told of every object that was committed, in commit order and before its appends are
-	// answered. It must be quick and must not change body, which it may keep.
-	OnCommit func(key string, body []byte)
+	// OnUploaded, when set, is told of every object that is in the store, before its commit is handed in: who reads what
+	// the commit makes visible finds what this keeps. Not each is committed, and they come in no order and from several
+	// goroutines. It must be quick and must not change body, which it may keep and which stays as it is.
+	OnUploaded func(key string, body []byte)
 }
 
 // withDefaults fills in what is zero.

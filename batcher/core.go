@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,9 @@ type Core struct {
 	closed   bool
 	halted   bool  // starts nothing any more
 	fatal    error // after which nothing can be committed
+	hurried  bool  // nothing waits for FlushInterval any more
+	gaps     gaps
+	siftings []sequenced // of sift, used again
 	stats    Stats
 }
 
@@ -121,21 +125,51 @@ func (c *Core) letIn(now time.Time) {
 
 // admit puts a call into the open object.
 func (c *Core) admit(now time.Time, p *Pending) {
+	batches := c.sift(now, p)
+	if batches == 0 {
+		close(p.done)
+		return
+	}
 	c.used += p.cost()
-	if c.open != nil && (p.bytes >= c.cfg.FlushBytes || c.open.Batches+len(p.appends) > MaxCallBatches) {
+	if c.open != nil && (p.bytes >= c.cfg.FlushBytes || c.open.Batches+batches > MaxCallBatches) {
 		c.seal(now, FlushSize)
 	}
 	if c.open == nil {
 		c.open = &Object{Counter: c.counter, opened: now}
 		c.counter++
-		c.act(Action{Kind: ActionArm, Counter: c.open.Counter})
+		if !c.hurried {
+			c.act(Action{Kind: ActionArm, Counter: c.open.Counter})
+		}
 	}
 	c.open.Calls = append(c.open.Calls, p)
 	c.open.Bytes += p.bytes
-	c.open.Batches += len(p.appends)
-	if c.open.Bytes >= c.cfg.FlushBytes || c.open.Batches >= MaxCallBatches {
+	c.open.Batches += batches
+	c.open.sequenced = append(c.open.sequenced, c.siftings...)
+	switch {
+	case c.open.Bytes >= c.cfg.FlushBytes || c.open.Batches >= MaxCallBatches:
 		c.seal(now, FlushSize)
+	case c.hurried:
+		c.sealDue(now)
 	}
+}
+
+// sift refuses those appends of a call that come after a gap, leaves the sequences of the others in c.siftings, and
+// returns how many there are. It must happen when the call takes its place among the others, not when it begins to wait
+// for one: gaps come and go meanwhile.
+func (c *Core) sift(now time.Time, p *Pending) int {
+	c.siftings = c.siftings[:0]
+	n := 0
+	for i := range p.appends {
+		if b, idempotent := sequencedOf(&p.appends[i]); idempotent {
+			if err := c.gaps.take(now, &b); err != nil {
+				p.refuse(i, err)
+				continue
+			}
+			c.siftings = append(c.siftings, b)
+		}
+		n++
+	}
+	return n
 }
 
 // Expire says that FlushInterval has passed since the ActionArm of that counter.
@@ -143,12 +177,28 @@ func (c *Core) Expire(now time.Time, counter uint64) {
 	if c.open == nil || c.open.Counter != counter {
 		return // sealed by size meanwhile
 	}
-	if c.uploads >= c.cfg.MaxUploads {
-		// It could only wait in another queue. Here it still takes what comes, and saves requests when the store is slow.
-		c.open.due = true
-		return
+	c.sealDue(now)
+}
+
+// Hurry has what waits sealed at once, and from now on what comes too: those who wait for its answer hold up a drain.
+func (c *Core) Hurry(now time.Time) {
+	c.hurried = true
+	if c.open != nil {
+		c.sealDue(now)
 	}
-	c.seal(now, FlushTime)
+}
+
+// sealDue closes the open object, whose time is up, as soon as an upload slot is free. Without one it could only wait in
+// another queue. Here it still takes what comes, and saves requests when the store is slow.
+func (c *Core) sealDue(now time.Time) {
+	switch {
+	case c.uploads >= c.cfg.MaxUploads:
+		c.open.due = true
+	case c.hurried:
+		c.seal(now, FlushDrain)
+	default:
+		c.seal(now, FlushTime)
+	}
 }
 
 // seal closes the open object.
@@ -167,7 +217,7 @@ func (c *Core) upload() {
 		if c.uploads >= c.cfg.MaxUploads || c.halted || c.fatal != nil {
 			return
 		}
-		if o.state == stateSealed {
+		if o.state == stateSealed && o.lost == nil {
 			o.state = stateUploading
 			c.uploads++
 			c.act(Action{Kind: ActionUpload, Object: o})
@@ -176,30 +226,67 @@ func (c *Core) upload() {
 }
 
 // Uploaded answers an ActionUpload. On an error nothing of the object was or will be committed, whatever the store holds:
-// its appends fail, its counter is left out, and the objects after it go on.
+// its appends fail, its counter is left out, and the objects after it go on, save those that lose says.
 func (c *Core) Uploaded(now time.Time, o *Object, built Built, err error) {
 	if o.state != stateUploading {
 		return // answered by Abort
 	}
 	c.uploads--
 	o.uploaded = now
+	if err == nil {
+		built.Body = nil
+		o.built = built
+		c.stats.UploadedBytes += int64(built.Commit.Size)
+	}
 	switch {
+	case o.lost != nil:
+		c.finish(now, o, o.lost, metadata.CommitObjectResult{})
 	case err != nil:
-		c.finish(now, o, fmt.Errorf("%w: %w", ErrNotWritten, err), metadata.CommitObjectResult{})
+		c.lose(now, o, fmt.Errorf("%w: %w", ErrNotWritten, err))
 	case c.fatal != nil:
 		c.finish(now, o, fmt.Errorf("%w: %w", ErrNotWritten, c.fatal), metadata.CommitObjectResult{})
 	default:
-		if c.cfg.OnCommit == nil {
-			built.Body = nil
-		}
-		o.state, o.built = stateUploaded, built
-		c.stats.UploadedBytes += int64(built.Commit.Size)
+		o.state = stateUploaded
 	}
 	if c.open != nil && c.open.due {
-		c.seal(now, FlushTime)
+		c.sealDue(now)
 	}
 	c.upload()
 	c.commit()
+}
+
+// lose answers an object that was not written and, with it, the objects after it that hold later batches of its
+// idempotent producers, or of those of an object that is lost with it; see gaps. Commits keep the order of objects, so
+// none of them was handed in while the first was uploading. After a refused commit some may have been: those keep their
+// own answer.
+func (c *Core) lose(now time.Time, o *Object, err error) {
+	c.gaps.leave(now, o.sequenced)
+	after := c.live[slices.Index(c.live, o)+1:]
+	if c.open != nil {
+		after = append(slices.Clip(after), c.open)
+	}
+	lost := []*Object{o}
+	o.lost = err
+	for _, l := range after {
+		if l.lost != nil { // earlier; its gaps are known
+			continue
+		}
+		// What was sent again after a time-out may be in a later object already, and fills the gap there.
+		if c.gaps.takeAll(now, l.sequenced) == nil || l.tries > 0 {
+			continue
+		}
+		c.gaps.leave(now, l.sequenced)
+		l.lost = fmt.Errorf("object %d holds batches that come after those of object %d: %w", l.Counter, o.Counter, err)
+		if l == c.open {
+			c.open = nil
+		}
+		if l.state != stateUploading { // its bytes are in use until Uploaded
+			lost = append(lost, l)
+		}
+	}
+	for _, l := range lost {
+		c.finish(now, l, l.lost, metadata.CommitObjectResult{})
+	}
 }
 
 // commit hands in what may be committed, in counter order. A repeat waits until those handed in after it have come back,
@@ -208,7 +295,12 @@ func (c *Core) commit() {
 	if c.retrying || c.halted {
 		return
 	}
+	var first *Object
 	for _, o := range c.live {
+		if o.lost != nil {
+			continue
+		}
+		first = cmp.Or(first, o)
 		if c.commits >= c.cfg.MaxCommits || o.state < stateUploaded || o.tries > 0 && o.state == stateUploaded && c.commits > 0 {
 			return
 		}
@@ -219,7 +311,7 @@ func (c *Core) commit() {
 		o.tries++
 		c.commits++
 		commit := o.built.Commit
-		commit.Settled = c.live[0].Counter // objects below have been answered, by their commit or for lack of an upload
+		commit.Settled = first.Counter // objects below are never handed in again: they are answered, or lost
 		c.act(Action{Kind: ActionCommit, Counter: o.Counter, Commit: commit})
 	}
 }
@@ -262,7 +354,7 @@ func (c *Core) Committed(now time.Time, counter uint64, result metadata.CommitOb
 func (c *Core) refused(now time.Time, o *Object, err error) {
 	err = fmt.Errorf("commit %s: %w", o.built.Key, err)
 	if !errors.Is(err, metadata.ErrSessionSealed) {
-		c.finish(now, o, fmt.Errorf("%w: %w", ErrNotWritten, err), metadata.CommitObjectResult{})
+		c.lose(now, o, fmt.Errorf("%w: %w", ErrNotWritten, err))
 		return
 	}
 	c.giveUp(now, o, err)

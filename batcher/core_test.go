@@ -47,7 +47,7 @@ func (w *coreWorld) perform() {
 			}
 			w.retry = true
 		case ActionAnswer:
-			a.Object.Answer(nil) // panics when a call is answered twice
+			a.Object.Answer() // panics when a call is answered twice
 		}
 	}
 	s := w.core.Stats()

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,21 @@ func batchOf(tb testing.TB, mark string, records, size int) record.Batch {
 func one(tb testing.TB, p record.Partition, mark string, size int) []record.Append {
 	tb.Helper()
 	return []record.Append{{Partition: p, Batch: batchOf(tb, mark, 1, size)}}
+}
+
+// idempotent makes an append of one batch as an idempotent producer sends it.
+func idempotent(tb testing.TB, p record.Partition, id int64, epoch int16, first int32, records int) record.Append {
+	tb.Helper()
+	raw := slices.Clone(batchOf(tb, fmt.Sprintf("%d/%d/%d", id, epoch, first), records, 20).Bytes())
+	binary.BigEndian.PutUint64(raw[43:], uint64(id))
+	binary.BigEndian.PutUint16(raw[51:], uint16(epoch))
+	binary.BigEndian.PutUint32(raw[53:], uint32(first))
+	binary.BigEndian.PutUint32(raw[17:], record.Checksum(raw[21:]))
+	batch, err := record.Parse(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return record.Append{Partition: p, Batch: batch}
 }
 
 // put is one call of the store.

@@ -16,7 +16,7 @@ type FlushReason int
 const (
 	FlushTime  FlushReason = iota // the first append had waited for the interval
 	FlushSize                     // the object was full
-	FlushDrain                    // the batcher stops
+	FlushDrain                    // the batcher stops, or was told to hurry
 	flushReasons
 )
 
@@ -41,11 +41,14 @@ type Object struct {
 	Batches int
 	Reason  FlushReason
 
+	sequenced []sequenced // its batches of idempotent producers, in the order of the calls
+
 	state   objectState
-	due     bool // its time is up, but no upload slot is free
-	tries   int  // how often its commit was handed in
-	unclear bool // a try was answered with an error
-	built   Built
+	due     bool  // its time is up, but no upload slot is free
+	tries   int   // how often its commit was handed in
+	unclear bool  // a try was answered with an error
+	lost    error // why it is not to be committed, though perhaps still uploading
+	built   Built // without the body
 	result  metadata.CommitObjectResult
 	err     error
 
@@ -72,7 +75,7 @@ type place struct {
 // Built is an object laid out.
 type Built struct {
 	Key    string
-	Body   []byte // nil once nobody needs it
+	Body   []byte
 	Commit metadata.CommitObject
 	order  []place // of the batches of Commit.Runs, one after another
 }
@@ -83,7 +86,9 @@ func (o *Object) Build(cfg Config, putID [16]byte, random string) (Built, error)
 	order := make([]place, 0, o.Batches)
 	for _, call := range o.Calls {
 		for i := range call.appends {
-			order = append(order, place{call, i})
+			if call.results[i].Err == nil { // not refused when it came in
+				order = append(order, place{call, i})
+			}
 		}
 	}
 	slices.SortStableFunc(order, func(a, b place) int {
@@ -149,12 +154,8 @@ func splitRuns(order []place) []metadata.CommitRun {
 	return runs
 }
 
-// Answer carries out an ActionAnswer: it seeds, when that is wanted and the object was committed, and hands every append
-// its result.
-func (o *Object) Answer(seed func(key string, body []byte)) Flush {
-	if o.err == nil && seed != nil {
-		seed(o.built.Key, o.built.Body)
-	}
+// Answer carries out an ActionAnswer: it hands every append its result.
+func (o *Object) Answer() Flush {
 	at := 0
 	for i := range o.result.Batches {
 		if o.err != nil {
