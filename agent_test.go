@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/bargedata/barge"
 	"github.com/bargedata/barge/metadata"
@@ -21,7 +24,8 @@ import (
 // running is an agent in this process, on a store the test can look into.
 type running struct {
 	*barge.Agent
-	stop func() error
+	stop func() error // returns what Run did, once
+	over <-chan struct{}
 }
 
 func start(t *testing.T, store objectstore.Store, change func(*barge.Config)) running {
@@ -42,8 +46,11 @@ func start(t *testing.T, store objectstore.Store, change func(*barge.Config)) ru
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- agent.Run(ctx) }()
+	done, over := make(chan error, 1), make(chan struct{})
+	go func() {
+		done <- agent.Run(ctx)
+		close(over)
+	}()
 	select {
 	case <-agent.Ready():
 	case err := <-done:
@@ -67,7 +74,7 @@ func start(t *testing.T, store objectstore.Store, change func(*barge.Config)) ru
 			t.Errorf("agent: %v", err)
 		}
 	})
-	return running{agent, stop}
+	return running{agent, stop, over}
 }
 
 func newClient(t *testing.T, a running, opts ...kgo.Opt) *kgo.Client {
@@ -212,16 +219,160 @@ func TestASecondAgentFencesTheFirst(t *testing.T) {
 	consume(t, second, "logs", 200)
 }
 
-func TestIdleAgentSendsNoRequests(t *testing.T) {
-	store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
-	a := start(t, store, nil)
-	produce(t, a, "logs", 0, 10)
-	eventually(t, "10 rows in the table", func() bool { return tableRows(t, store, "logs") == 10 })
+// A deposed agent that nobody produces to hears of it when it is about to tell where a log ends, or what a group has committed:
+// it answers nothing of what it knew, and ends.
+func TestAnIdleAgentThatWasDeposedServesNoStaleEnds(t *testing.T) {
+	const topic, group = "logs", "g"
+	// Each returns the error code of the answer, and whether the answer was of the past.
+	for name, ask := range map[string]func(t *testing.T, first *kgo.Broker, id [16]byte) (code int16, stale bool, err error){
+		"ListOffsets(latest)": func(t *testing.T, first *kgo.Broker, _ [16]byte) (int16, bool, error) {
+			t.Helper()
+			req := kmsg.NewPtrListOffsetsRequest()
+			req.Topics = append(req.Topics, kmsg.NewListOffsetsRequestTopic())
+			req.Topics[0].Topic = topic
+			p := kmsg.NewListOffsetsRequestTopicPartition()
+			p.Timestamp, p.CurrentLeaderEpoch = -1, -1
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, p)
+			kresp, err := first.Request(t.Context(), req)
+			if err != nil {
+				return 0, false, err
+			}
+			got := kresp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+			return got.ErrorCode, got.ErrorCode == 0, nil
+		},
+		"Fetch beyond its end": func(t *testing.T, first *kgo.Broker, id [16]byte) (int16, bool, error) {
+			t.Helper()
+			req := kmsg.NewPtrFetchRequest()
+			req.MaxBytes, req.MaxWaitMillis, req.MinBytes, req.SessionEpoch = 1<<20, 100, 1, -1
+			req.Topics = append(req.Topics, kmsg.NewFetchRequestTopic())
+			req.Topics[0].Topic, req.Topics[0].TopicID = topic, id
+			p := kmsg.NewFetchRequestTopicPartition()
+			p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = 150, 1<<20, -1
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, p)
+			kresp, err := first.Request(t.Context(), req)
+			if err != nil {
+				return 0, false, err
+			}
+			got := kresp.(*kmsg.FetchResponse).Topics[0].Partitions[0]
+			return got.ErrorCode, got.ErrorCode == 0 || got.ErrorCode == kerr.OffsetOutOfRange.Code, nil
+		},
+		"OffsetFetch": func(t *testing.T, first *kgo.Broker, _ [16]byte) (int16, bool, error) {
+			t.Helper()
+			req := kmsg.NewPtrOffsetFetchRequest()
+			g := kmsg.NewOffsetFetchRequestGroup()
+			g.Group = group
+			req.Groups = append(req.Groups, g)
+			kresp, err := first.Request(t.Context(), req)
+			if err != nil {
+				return 0, false, err
+			}
+			got := kresp.(*kmsg.OffsetFetchResponse).Groups[0]
+			return got.ErrorCode, got.ErrorCode == 0, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
+			first := start(t, store, nil)
+			produce(t, first, topic, 0, 100)
+			commitOffset(t, first, group, topic, 50)
+			idle(t, store)
+			client := newClient(t, first)
+			id := topicID(t, client, topic)
+			second := start(t, store, nil)
+			produce(t, second, topic, 100, 200)
+			commitOffset(t, second, group, topic, 150)
+
+			code, stale, err := ask(t, client.SeedBrokers()[0], id)
+			switch {
+			case stale:
+				t.Errorf("a deposed agent answered from the past (error code %d)", code)
+			case err == nil && !kerr.IsRetriable(kerr.ErrorForCode(code)):
+				t.Errorf("error code %d: %v, which clients do not retry", code, kerr.ErrorForCode(code))
+			}
+			select {
+			case <-first.over:
+			case <-time.After(20 * time.Second):
+				t.Error("the deposed agent runs on after 20 s")
+			}
+			if err := first.stop(); !errors.Is(err, metadata.ErrFenced) || !strings.Contains(err.Error(), second.Addr()) {
+				t.Errorf("the deposed agent ended with %v, want ErrFenced and the address of the second, %s", err, second.Addr())
+			}
+			consume(t, second, topic, 200)
+		})
+	}
+}
+
+func commitOffset(t *testing.T, a running, group, topic string, offset int64) {
+	t.Helper()
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Version, req.Group, req.Generation = 8, group, -1
+	req.Topics = append(req.Topics, kmsg.NewOffsetCommitRequestTopic())
+	req.Topics[0].Topic = topic
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Offset = offset
+	req.Topics[0].Partitions = append(req.Topics[0].Partitions, p)
+	eventually(t, "the offset is committed", func() bool {
+		resp, err := req.RequestWith(t.Context(), newClient(t, a, kgo.MaxVersions(kversion.V3_0_0())))
+		return err == nil && resp.Topics[0].Partitions[0].ErrorCode == 0
+	})
+}
+
+func topicID(t *testing.T, c *kgo.Client, topic string) [16]byte {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = append(req.Topics, kmsg.NewMetadataRequestTopic())
+	req.Topics[0].Topic = kmsg.StringPtr(topic)
+	resp, err := req.RequestWith(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Topics[0].TopicID
+}
+
+// idle waits until nothing is asked of the store any more.
+func idle(t *testing.T, store *objectstore.Meter) {
+	t.Helper()
 	eventually(t, "the agent is idle", func() bool {
 		before := store.Snapshot().Total()
 		time.Sleep(300 * time.Millisecond)
 		return store.Snapshot().Total() == before
 	})
+}
+
+// Only the start of a consumer asks where the log ends; polls and heartbeats at its end cost nothing.
+func TestAConsumerThatWaitsSendsNoRequests(t *testing.T) {
+	store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
+	a := start(t, store, nil)
+	produce(t, a, "logs", 0, 10)
+	c := newClient(t, a, kgo.ConsumeTopics("logs"), kgo.ConsumerGroup("g"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(200*time.Millisecond), kgo.HeartbeatInterval(200*time.Millisecond), kgo.AutoCommitInterval(100*time.Millisecond))
+	for got := 0; got < 10; {
+		fetches := c.PollFetches(t.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		got += fetches.NumRecords()
+	}
+	polled := make(chan int, 1)
+	go func() { polled <- c.PollFetches(t.Context()).NumRecords() }()
+	idle(t, store)
+	before := store.Snapshot().Total()
+	time.Sleep(3 * time.Second)
+	if got := store.Snapshot().Total() - before; got != 0 {
+		t.Errorf("%d requests in 3 s while a consumer waited at the end of its log", got)
+	}
+	produce(t, a, "logs", 10, 11)
+	if got := <-polled; got != 1 {
+		t.Errorf("the waiting consumer got %d records, want the new one", got)
+	}
+}
+
+func TestIdleAgentSendsNoRequests(t *testing.T) {
+	store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
+	a := start(t, store, nil)
+	produce(t, a, "logs", 0, 10)
+	eventually(t, "10 rows in the table", func() bool { return tableRows(t, store, "logs") == 10 })
+	idle(t, store)
 }
 
 func TestAnotherClustersStoreIsRefused(t *testing.T) {

@@ -65,7 +65,7 @@ func tableOf(view *metadata.View, t metadata.Topic) *console.Table {
 }
 
 // sources are the looks the console takes into the agent.
-func (a *Agent) sources(live *livePlant) console.Sources {
+func (a *Agent) sources(live *liveParts) console.Sources {
 	return console.Sources{
 		Ready: func() error {
 			select {

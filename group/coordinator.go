@@ -39,6 +39,8 @@ type Topics interface {
 // Doer makes commands durable: the sequencer.
 type Doer interface {
 	Do(ctx context.Context, cmd metadata.Command) (metadata.Result, error)
+	// Confirm returns nil once the View holds all that was in the log when it was called.
+	Confirm(ctx context.Context) error
 }
 
 // Coordinator holds the groups of the shards this agent has claimed. It claims a shard when the first request for one of
@@ -87,11 +89,11 @@ func New(cfg Config, view View, doer Doer, now func() time.Time, rng *rand.Rand,
 // Run keeps sessions, rebalances and offset retention on time until ctx ends. On its way out it answers all waiting
 // requests with NOT_COORDINATOR, so that clients look for another coordinator at once. It returns nil.
 func (c *Coordinator) Run(ctx context.Context) error {
-	var saves sync.WaitGroup
+	var work sync.WaitGroup
 	c.running.Store(true)
 	defer func() {
 		c.running.Store(false)
-		saves.Wait()
+		work.Wait()
 		for i := range c.shards {
 			c.close(&c.shards[i])
 		}
@@ -99,6 +101,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 
 	retention := time.NewTicker(time.Hour)
 	defer retention.Stop()
+	expiring := make(chan struct{}, 1) // holds a token while a round of retention is under way
 	for {
 		timer := time.NewTimer(c.tickDue())
 		select {
@@ -107,10 +110,18 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		case <-c.timers.earlier:
 		case <-c.saveDue:
 			for _, g := range c.takeSaves() {
-				saves.Go(func() { c.saveLoop(ctx, g) })
+				work.Go(func() { c.saveLoop(ctx, g) })
 			}
 		case <-retention.C:
-			c.expire(ctx)
+			// Beside this loop: a round may write for minutes, and sessions and rebalances do not wait for it.
+			select {
+			case expiring <- struct{}{}:
+				work.Go(func() {
+					c.expire(ctx)
+					<-expiring
+				})
+			default: // the round before is still at it
+			}
 		}
 		timer.Stop()
 		if ctx.Err() != nil {

@@ -25,6 +25,7 @@ type fakeMetadata struct {
 	delay  time.Duration // of every Do, before it takes effect
 	fail   error
 	gate   func(cmd metadata.SetKeys) // called before a command takes effect
+	stale  error                      // Confirm's answer
 }
 
 func newFakeMetadata() *fakeMetadata {
@@ -106,6 +107,12 @@ func (f *fakeMetadata) Do(ctx context.Context, cmd metadata.Command) (metadata.R
 		}
 	}
 	return metadata.SetKeysResult{Version: f.seq}, nil
+}
+
+func (f *fakeMetadata) Confirm(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stale
 }
 
 // start runs a coordinator until the test's end, or until stop is called.

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -115,13 +116,15 @@ func (c *Coordinator) tidyUnless(g *cell, busy bool) {
 	}
 }
 
-// OffsetFetch answers what was committed; a group, topic or partition without a commit has offset -1 and no error.
+// OffsetFetch answers what was committed; a group, topic or partition without a commit has offset -1 and no error. It waits for
+// the log to confirm that this is all: a consumer that starts from an offset of long ago reads everything since once more.
 func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	resp.SetVersion(req.Version)
+	fresh := c.fresh(ctx) // once for the whole request
 	if req.Version >= 8 {
 		for _, g := range req.Groups {
-			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, req.Version, g))
+			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, req.Version, g, fresh))
 		}
 		return resp
 	}
@@ -135,7 +138,7 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 		topic.Topic, topic.Partitions = t.Topic, t.Partitions
 		in.Topics = append(in.Topics, topic)
 	}
-	out := c.fetchGroup(ctx, req.Version, in)
+	out := c.fetchGroup(ctx, req.Version, in, fresh)
 	resp.ErrorCode = out.ErrorCode
 	if out.ErrorCode != 0 && req.Version < 2 {
 		out.Topics = refuseTopics(in, Code(out.ErrorCode)) // these versions have no place for a code of the group
@@ -154,9 +157,30 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 	return resp
 }
 
-func (c *Coordinator) fetchGroup(ctx context.Context, version int16, in kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+// fresh waits until the View is known to hold everything.
+func (c *Coordinator) fresh(ctx context.Context) Code {
+	if !c.running.Load() {
+		return codeNone // enter has the answer
+	}
+	err := c.doer.Confirm(ctx)
+	switch {
+	case err == nil:
+		return codeNone
+	case errors.Is(err, metadata.ErrEnded):
+		return codeNotCoordinator // somebody else is, or this agent stops
+	default:
+		c.log.WarnContext(ctx, "offsets not read", "err", err)
+		return codeCoordinatorUnavailable
+	}
+}
+
+func (c *Coordinator) fetchGroup(ctx context.Context, version int16, in kmsg.OffsetFetchRequestGroup, fresh Code) kmsg.OffsetFetchResponseGroup {
 	out := kmsg.NewOffsetFetchResponseGroup()
 	out.Group = in.Group
+	if fresh != codeNone {
+		out.ErrorCode = int16(fresh)
+		return out
+	}
 	sh, code := c.enter(ctx, in.Group)
 	if code == codeNone {
 		// KIP-848 members name themselves; a group nobody knows can not have them.

@@ -1,13 +1,18 @@
 package group
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
 )
 
@@ -220,6 +225,162 @@ func TestOffsetsGoWithTheRetentionOfAnEmptyGroup(t *testing.T) {
 		}
 		if keys := f.Keys(Space, "g/"); len(keys) != 1 {
 			t.Errorf("groups left: %d, want the one with a member", len(keys))
+		}
+	})
+}
+
+func isRemoval(cmd metadata.SetKeys) bool {
+	return slices.ContainsFunc(cmd.Ops, func(op metadata.KeyOp) bool { return op.Delete })
+}
+
+// A round of retention may take long; sessions and rebalances go on beside it, and it takes few commands.
+func TestRetentionHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeMetadata()
+		var inGate atomic.Bool
+		var removals atomic.Int32
+		f.gate = func(cmd metadata.SetKeys) {
+			if isRemoval(cmd) {
+				removals.Add(1)
+				inGate.Store(true)
+				time.Sleep(2 * time.Minute) // 64 shards: the round takes longer than the hour between rounds
+				inGate.Store(false)
+			}
+		}
+		c, stop := start(t, f, "a", func(cfg *Config) { cfg.OffsetRetention = 24 * time.Hour })
+		const n = 400
+		for i := range n {
+			commit(t, c, fmt.Sprint("old-", i), "", -1, 0, 1)
+		}
+		time.Sleep(25*time.Hour + time.Minute)
+		if !inGate.Load() {
+			t.Fatal("no round of retention under way")
+		}
+		m := &testMember{c: c, group: "new", work: 1}
+		began := time.Now()
+		go m.run(t.Context())
+		for {
+			if _, gen := m.place(); gen > 0 {
+				break
+			}
+			if time.Since(began) > time.Hour {
+				t.Fatal("no generation within an hour")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("a new group waited %v for its first generation", d)
+		}
+		time.Sleep(3 * time.Hour)
+		if keys := f.Keys(Space, "g/"); len(keys) != 1 {
+			t.Errorf("%d groups left, want the new one", len(keys))
+		}
+		if got := removals.Load(); got > shardCount {
+			t.Errorf("%d commands to remove %d groups, want one a shard", got, n)
+		}
+
+		// A stop waits for the round.
+		commit(t, c, "late", "", -1, 0, 1)
+		for !inGate.Load() {
+			time.Sleep(time.Minute)
+		}
+		stop()
+		if inGate.Load() {
+			t.Error("Run returned while a round was under way")
+		}
+	})
+}
+
+// A commit that arrives while its group's old offsets leave keeps its own; the groups that share the command go all the same.
+func TestRetentionOfOneGroupDoesNotHangOnAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeMetadata()
+		removals := 0 // by one goroutine at a time
+		f.gate = func(cmd metadata.SetKeys) {
+			if !isRemoval(cmd) {
+				return
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if removals++; removals == 1 {
+				o := committed{offset: 7, leaderEpoch: -1, at: time.Now().UnixMilli()}
+				sh := &shard{index: ShardOf("left")}
+				key := sh.offsetKey("left", record.Partition{Topic: f.topics[0].ID})
+				f.seq++
+				f.keys[key] = metadata.KeyValue{Key: key, Value: o.encode(), Version: f.seq}
+			}
+		}
+		c, _ := start(t, f, "a", func(cfg *Config) { cfg.OffsetRetention = 24 * time.Hour })
+		commit(t, c, "left", "", -1, 0, 2)
+		others := 0
+		for i := 0; others < 20; i++ {
+			if name := fmt.Sprint("other-", i); ShardOf(name) == ShardOf("left") {
+				commit(t, c, name, "", -1, 0, 1)
+				others++
+			}
+		}
+		time.Sleep(20 * time.Hour)
+		commit(t, c, "left", "", -1, 1, 3)
+		time.Sleep(5*time.Hour + time.Minute)
+		if got := fetchOffset(t, c, "left", 0); got != 7 {
+			t.Errorf("the offset committed meanwhile is %d, want 7", got)
+		}
+		if keys := f.Keys(Space, "g/"); len(keys) != 1 {
+			t.Errorf("%d groups left, want 1", len(keys))
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if removals < 2 || removals > 12 {
+			t.Errorf("%d commands, want the one refused and a few by halves", removals)
+		}
+	})
+}
+
+// DESIGN "The metadata log": coordinator reads wait for a Confirm. An agent that was deposed and does not know it must not
+// send a consumer back to offsets of long ago.
+func TestOffsetsAreReadOnlyFromAConfirmedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeMetadata()
+		c, _ := start(t, f, "a", nil)
+		commit(t, c, "g", "", -1, 0, 5)
+		read := func(version int16) (Code, int64) {
+			req := kmsg.NewPtrOffsetFetchRequest()
+			req.Version, req.Group = version, "g"
+			topic := kmsg.NewOffsetFetchRequestTopic()
+			topic.Topic, topic.Partitions = "orders", []int32{0}
+			req.Topics = append(req.Topics, topic)
+			group := kmsg.NewOffsetFetchRequestGroup()
+			group.Group = "g"
+			req.Groups = append(req.Groups, group)
+			resp := c.OffsetFetch(t.Context(), req)
+			switch {
+			case version >= 8 && resp.Groups[0].ErrorCode != 0:
+				return Code(resp.Groups[0].ErrorCode), -1
+			case version >= 8:
+				return 0, resp.Groups[0].Topics[0].Partitions[0].Offset
+			case resp.ErrorCode != 0:
+				return Code(resp.ErrorCode), -1
+			}
+			p := resp.Topics[0].Partitions[0]
+			return Code(p.ErrorCode), p.Offset
+		}
+		for _, version := range []int16{1, 7, 8} {
+			for _, want := range []struct {
+				stale  error
+				code   Code
+				offset int64
+			}{
+				{nil, codeNone, 5},
+				{fmt.Errorf("wait: %w", context.DeadlineExceeded), codeCoordinatorUnavailable, -1},
+				{fmt.Errorf("%w: %w", metadata.ErrUnavailable, metadata.ErrEnded), codeNotCoordinator, -1},
+			} {
+				f.mu.Lock()
+				f.stale = want.stale
+				f.mu.Unlock()
+				if code, offset := read(version); code != want.code || offset != want.offset {
+					t.Errorf("version %d, Confirm answers %v: code %d offset %d, want %d and %d", version, want.stale, code, offset, want.code, want.offset)
+				}
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,24 +56,49 @@ func (c *Coordinator) remove(ctx context.Context, g *cell, ops []metadata.KeyOp)
 	g.deleting = true
 	claim := sh.claim
 	sh.mu.Unlock()
+	return c.carryOut(ctx, sh, claim, []removal{{g: g, ops: ops, whole: true}})
+}
 
+// removal is what leaves a group: some of its offsets, or all there is.
+type removal struct {
+	g     *cell
+	ops   []metadata.KeyOp
+	whole bool // g.deleting is set and the group goes
+}
+
+// carryOut writes removals of one shard in one command. The shard is free. When a key of one of them was written meanwhile,
+// nothing was removed, and each half is tried alone: nobody enters a group that is about to go, so the rest must not wait long
+// for the one. It returns the code of the last command.
+func (c *Coordinator) carryOut(ctx context.Context, sh *shard, claim uint64, all []removal) Code {
+	var ops []metadata.KeyOp
+	for _, r := range all {
+		ops = append(ops, r.ops...)
+	}
 	code := c.write(ctx, sh, claim, ops)
-
+	if n := len(all); code == codeInvalidRequest && n > 1 {
+		c.carryOut(ctx, sh, claim, all[:n/2])
+		return c.carryOut(ctx, sh, claim, all[n/2:])
+	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	g.deleting = false
-	switch {
-	case g.gone:
-	case code == codeNone:
-		c.forget(g)
-	case code == codeNotCoordinator:
+	for _, r := range all {
+		if !r.whole {
+			continue
+		}
+		r.g.deleting = false
+		if code == codeNone {
+			c.forget(r.g)
+		}
+	}
+	if code == codeNotCoordinator && sh.claim == claim {
 		c.drop(sh)
 	}
 	return code
 }
 
 // expire applies the retention of offsets to the shards held: groups that have been empty for so long lose the offsets
-// that are as old, and go with the last of them; offsets of topics that are gone go at once.
+// that are as old, and go with the last of them; offsets of topics that are gone go at once. A command holds as many groups of
+// a shard as fit: with one each, an agent full of old groups would be busy for hours.
 func (c *Coordinator) expire(ctx context.Context) {
 	for i := range c.shards {
 		sh := &c.shards[i]
@@ -85,42 +111,59 @@ func (c *Coordinator) expire(ctx context.Context) {
 		}
 		claim := sh.claim
 		sh.mu.Unlock()
+		slices.Sort(names)
+		var chunk []removal
+		size := 0
+		flush := func() {
+			if len(chunk) > 0 {
+				c.carryOut(ctx, sh, claim, chunk)
+				chunk, size = nil, 0
+			}
+		}
 		for _, name := range names {
 			if ctx.Err() != nil {
-				return
+				break
 			}
-			c.expireGroup(ctx, sh, claim, name)
+			r := c.removalOf(sh, claim, name)
+			if size+len(r.ops) > expireChunk {
+				flush()
+			}
+			if len(r.ops) > 0 {
+				chunk, size = append(chunk, r), size+len(r.ops)
+			}
+		}
+		flush() // at the end of ctx too: it gives back the groups marked as going
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }
 
-func (c *Coordinator) expireGroup(ctx context.Context, sh *shard, claim uint64, name string) {
+// removalOf decides what leaves a group now, and marks it when it goes as a whole.
+func (c *Coordinator) removalOf(sh *shard, claim uint64, name string) removal {
 	before := c.now().Add(-c.cfg.OffsetRetention)
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	g := sh.groups[name]
 	if g == nil || g.deleting || g.saving || g.commits > 0 || sh.claim != claim {
-		sh.mu.Unlock() // in use, so it can wait for the next round
-		return
+		return removal{} // in use, so it can wait for the next round
 	}
+	r := removal{g: g}
 	old := c.cfg.OffsetRetention > 0 && g.state.Idle() && g.state.EmptySince().Before(before)
-	var ops []metadata.KeyOp
 	left := 0
 	for _, kv := range c.view.Keys(Space, sh.offsetPrefix(name)) {
-		if c.expired(sh, name, kv, old, before) && len(ops) < expireChunk {
+		if c.expired(sh, name, kv, old, before) && len(r.ops) < expireChunk-1 { // one more for the group itself
 			// The version keeps a commit that arrives right now.
-			ops = append(ops, metadata.KeyOp{Key: kv.Key, Check: true, Expect: kv.Version, Write: true, Delete: true})
+			r.ops = append(r.ops, metadata.KeyOp{Key: kv.Key, Check: true, Expect: kv.Version, Write: true, Delete: true})
 		} else {
 			left++
 		}
 	}
 	if old && left == 0 {
-		c.remove(ctx, g, append(ops, metadata.KeyOp{Key: sh.groupKey(name), Write: true, Delete: true}))
-		return
+		r.whole, g.deleting = true, true
+		r.ops = append(r.ops, metadata.KeyOp{Key: sh.groupKey(name), Write: true, Delete: true})
 	}
-	sh.mu.Unlock()
-	if len(ops) > 0 {
-		c.write(ctx, sh, claim, ops)
-	}
+	return r
 }
 
 func (c *Coordinator) expired(sh *shard, name string, kv metadata.KeyValue, old bool, before time.Time) bool {

@@ -12,7 +12,8 @@ import (
 const maxSlices = 1024
 
 // Locate tells where the records of p from offset from on lie: files first, then runs, in order, until their bytes reach
-// maxBytes (a part of a file counts by its share of the rows), at least one where there is any, at most 1,024.
+// maxBytes (a part of a file counts by its share of the rows, the first slice by the share of its offsets that lie ahead), at least
+// one where there is any, at most 1,024.
 // ErrUnknownTopic; ErrOffsetOutOfRange outside [log start, high watermark], with the bounds set all the same.
 func (v *View) Locate(p record.Partition, from record.Offset, maxBytes int64) (Location, error) {
 	v.mu.RLock()
@@ -30,7 +31,7 @@ func (v *View) Locate(p record.Partition, from record.Offset, maxBytes int64) (L
 	for i := first; i < len(part.files) && len(loc.Slices) < maxSlices && (left > 0 || len(loc.Slices) == 0); i++ {
 		f := &part.files[i]
 		loc.Slices = append(loc.Slices, f.slice())
-		left -= f.bytes()
+		left -= ahead(f.bytes(), f.base, f.end, from)
 	}
 	if left <= 0 && len(loc.Slices) > 0 {
 		return loc, nil
@@ -38,7 +39,7 @@ func (v *View) Locate(p record.Partition, from record.Offset, maxBytes int64) (L
 	first = part.runIndex(from)
 	n := first
 	for n < len(part.runs) && n-first+len(loc.Slices) < maxSlices && (left > 0 || n-first+len(loc.Slices) == 0) {
-		left -= int64(part.runs[n].len)
+		left -= ahead(int64(part.runs[n].len), part.runs[n].base, part.runs[n].end, from)
 		n++
 	}
 	runs := v.state.expand(part.runs[first:n])
@@ -103,6 +104,16 @@ func (v *View) MaxTimestamp(p record.Partition) (Slice, bool, error) {
 
 func (f *fileSpan) slice() Slice {
 	return Slice{Base: f.base, End: f.end, File: f.file, Part: f.filePart()}
+}
+
+// ahead estimates how many of a slice's bytes lie at from or after it, at least 1. It is rounded down, and that way nobody waits for
+// ever: to count too little costs one more slice in an answer, to count too much hides slices from a long poll that waits for
+// their bytes. fetch counts the same way what it was given.
+func ahead(bytes int64, base, end, from record.Offset) int64 {
+	if from > base && end > base {
+		bytes = int64(float64(bytes) * float64(max(end-from, 0)) / float64(end-base))
+	}
+	return max(bytes, 1)
 }
 
 // bytes estimates what the part takes of its file, at least 1.

@@ -20,6 +20,14 @@ type seqCore struct {
 	flight     *flight // the one append under way, nil if none
 	waiting    bool    // flight is between two tries
 
+	questions    []*question // not answered yet
+	asked        uint64      // how many have come so far: the number of the next one
+	confirming   bool        // a check is under way, for the questions below confirmBelow
+	confirmBelow uint64
+	confirmNext  uint64 // what it asks about
+	confirmTries int    // that have failed since the last success
+	confirmLater bool   // a check failed and is made again after a wait
+
 	sinceEntries  uint64 // beyond the last checkpoint
 	sinceBytes    int64
 	checkpointing bool
@@ -36,12 +44,20 @@ type submission struct {
 	done    func(Result, error)
 }
 
+// question is one caller of Confirm.
+type question struct {
+	number uint64 // in the order of arrival
+	place  int    // in seqCore.questions, -1 when it is no longer there
+	done   func(error)
+}
+
 // flight is one entry from its making until its commands are answered.
 type flight struct {
 	entry   Entry
 	id      [16]byte
 	body    []byte
 	group   []*submission
+	below   uint64 // questions with a lower number came before the first try, so that its success answers them
 	tries   int
 	results []Result // set by the shell when it carries out actApply
 }
@@ -52,6 +68,10 @@ type (
 	evAppended     struct{ err error }
 	evRetry        struct{}
 	evCheckpointed struct{ err error }
+	evAsk          struct{ q *question }
+	evLeave        struct{ q *question } // who asked has gone; the question may have been answered meanwhile
+	evConfirmed    struct{ err error }
+	evConfirmAgain struct{}
 	evStop         struct{} // take nothing more, finish what is in flight
 	evGiveUp       struct{} // finishing took too long
 )
@@ -64,7 +84,17 @@ type (
 	actAnswer     struct{ flight *flight }
 	actRefuse     struct{ group []*submission } // with ErrUnavailable
 	actCheckpoint struct{}                      // then evCheckpointed
+	actConfirm    struct{ next uint64 }         // then evConfirmed
 	actEnd        struct{ err error }           // no more events
+
+	actConfirmLater struct { // then evConfirmAgain
+		d   time.Duration
+		err error // of the check that failed
+	}
+	actTell struct {
+		questions []*question
+		err       error // nil: confirmed
+	}
 )
 
 const (
@@ -76,6 +106,9 @@ const (
 func (c *seqCore) room() bool {
 	return !c.stopping && len(c.queue) < c.cfg.QueueCommands && c.queueBytes < c.cfg.QueueBytes
 }
+
+// roomToAsk reports whether another question may be asked.
+func (c *seqCore) roomToAsk() bool { return !c.stopping && len(c.questions) < c.cfg.QueueQuestions }
 
 // step takes one event; now is milliseconds since the Unix epoch.
 func (c *seqCore) step(ev any, now int64) []any {
@@ -101,6 +134,15 @@ func (c *seqCore) step(ev any, now int64) []any {
 			return c.end(ev.err)
 		}
 		return c.finish(nil)
+	case evAsk:
+		return c.ask(ev.q)
+	case evLeave:
+		c.forget(ev.q)
+	case evConfirmed:
+		return c.confirmed(ev.err)
+	case evConfirmAgain:
+		c.confirmLater = false
+		return c.confirm(nil)
 	case evStop:
 		c.stopping = true
 		var acts []any
@@ -108,7 +150,7 @@ func (c *seqCore) step(ev any, now int64) []any {
 			acts = append(acts, actRefuse{c.queue})
 			c.queue, c.queueBytes = nil, 0
 		}
-		return c.finish(acts)
+		return c.finish(c.tell(acts, c.asked, errEnded))
 	case evGiveUp:
 		c.gaveUp = true
 		if c.waiting {
@@ -131,7 +173,7 @@ func (c *seqCore) launch(acts []any, now int64) []any {
 		}
 		n++
 	}
-	f := &flight{id: c.ids(), group: c.queue[:n:n]}
+	f := &flight{id: c.ids(), group: c.queue[:n:n], below: c.asked}
 	c.queue = c.queue[n:]
 	c.queueBytes -= size
 	c.time = c.entryTime(now)
@@ -179,7 +221,8 @@ func (c *seqCore) appended(err error, now int64) []any {
 	c.sinceBytes += int64(len(f.body))
 	// The next entry is on its way before anybody is answered.
 	acts := c.launch([]any{actApply{f}}, now)
-	acts = append(acts, actAnswer{f})
+	acts = c.tell(append(acts, actAnswer{f}), f.below, nil)
+	acts = c.confirm(acts)
 	if c.stopping {
 		return c.finish(acts)
 	}
@@ -187,6 +230,82 @@ func (c *seqCore) appended(err error, now int64) []any {
 		acts = c.checkpoint(acts)
 	}
 	return acts
+}
+
+// ask takes a question. What answers it is whatever begins from now on and succeeds first: the append of a new entry, or a
+// check of its own. An append or a check that is under way began too early and may have passed the log's end before the
+// question came.
+func (c *seqCore) ask(q *question) []any {
+	if c.stopping {
+		q.place = -1
+		return []any{actTell{[]*question{q}, errEnded}}
+	}
+	q.number, q.place = c.asked, len(c.questions)
+	c.asked++
+	c.questions = append(c.questions, q)
+	return c.confirm(nil)
+}
+
+// confirm begins a check for everybody who waits. Not beside an append: it would mostly find that very entry, and when the
+// append is settled the next one may answer for nothing.
+func (c *seqCore) confirm(acts []any) []any {
+	if len(c.questions) == 0 {
+		c.confirmTries = 0
+		return acts
+	}
+	if c.stopping || c.flight != nil || c.confirming || c.confirmLater {
+		return acts
+	}
+	c.confirming, c.confirmBelow, c.confirmNext = true, c.asked, c.next
+	return append(acts, actConfirm{c.next})
+}
+
+// confirmed takes the outcome of a check. If it met the entry of an append that began meanwhile (ErrUnknown), that append answers
+// everybody the check was for.
+func (c *seqCore) confirmed(err error) []any {
+	c.confirming = false
+	switch {
+	case errors.Is(err, ErrFenced):
+		return c.end(fmt.Errorf("confirm entry %d of term %d: %w", c.next, c.term, err))
+	case err == nil:
+		c.confirmTries = 0
+		return c.confirm(c.tell(nil, c.confirmBelow, nil))
+	case c.stopping, c.flight != nil, len(c.questions) == 0, errors.Is(err, ErrUnknown) && c.next > c.confirmNext:
+		return c.confirm(nil) // at once, or when the append is settled, or not at all
+	}
+	d := min(firstRetry<<min(c.confirmTries, 10), lastRetry)
+	c.confirmTries++
+	c.confirmLater = true
+	return []any{actConfirmLater{d, err}}
+}
+
+// tell answers the questions below a number.
+func (c *seqCore) tell(acts []any, below uint64, err error) []any {
+	var told []*question
+	for i := 0; i < len(c.questions); {
+		if q := c.questions[i]; q.number < below {
+			told = append(told, q)
+			c.forget(q) // the last one takes its place
+			continue
+		}
+		i++
+	}
+	if told == nil {
+		return acts
+	}
+	return append(acts, actTell{told, err})
+}
+
+func (c *seqCore) forget(q *question) {
+	if q.place < 0 {
+		return
+	}
+	last := len(c.questions) - 1
+	c.questions[q.place] = c.questions[last]
+	c.questions[q.place].place = q.place
+	c.questions[last] = nil
+	c.questions = c.questions[:last]
+	q.place = -1
 }
 
 func (c *seqCore) checkpoint(acts []any) []any {
@@ -214,7 +333,7 @@ func (c *seqCore) end(err error) []any {
 		group = append(c.flight.group, c.queue...)
 	}
 	c.queue, c.flight = nil, nil
-	return []any{actRefuse{group}, actEnd{err}}
+	return append(c.tell([]any{actRefuse{group}}, c.asked, errEnded), actEnd{err})
 }
 
 func (c *seqCore) unsettled() error {

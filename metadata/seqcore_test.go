@@ -7,14 +7,15 @@ import (
 )
 
 // The core driven by a seeded scheduler: whatever happens, one append at a time, slots without gaps, the same bytes on
-// every try, every command answered exactly once, and nothing answered before its entry is in.
+// every try, every command answered exactly once, and nothing answered before its entry is in. Questions are answered exactly
+// once too, and with a yes only by what began after they were asked.
 func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
-	submitted := 0
-	for seed := range uint64(300) {
+	submitted, confirmed := 0, 0
+	for seed := range uint64(450) {
 		sim := &coreSim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 9)), nextSlot: 10}
 		sim.core = &seqCore{
 			cfg: SequencerConfig{
-				EntryCommands: 1 + sim.rng.IntN(6), EntryBytes: 40, QueueCommands: 8, QueueBytes: 200,
+				EntryCommands: 1 + sim.rng.IntN(6), EntryBytes: 40, QueueCommands: 8, QueueBytes: 200, QueueQuestions: 5,
 				CheckpointEntries: 1 + sim.rng.Uint64N(9), CheckpointBytes: 500,
 			},
 			ids:  func() (id [16]byte) { id[0], id[1] = byte(sim.rng.Uint32()), byte(sim.rng.Uint32()); return id },
@@ -22,6 +23,10 @@ func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
 		}
 		sim.run()
 		submitted += sim.submitted
+		confirmed += sim.confirmed
+	}
+	if confirmed < 4_000 {
+		t.Errorf("only %d questions were answered with a yes", confirmed)
 	}
 	if submitted < 10_000 {
 		t.Errorf("only %d commands in all", submitted)
@@ -44,16 +49,33 @@ type coreSim struct {
 	answers       map[*submission]int
 	applied       map[*submission]bool
 	lastTime      int64
+
+	tick         int // counts asking and beginning
+	questions    map[*question]asked
+	waitingFor   []*question
+	confirming   bool
+	confirmNext  uint64
+	confirmBegan int
+	appendBegan  int // the first try
+	proof        int // when began the last call that succeeded
+	confirmLater bool
+	confirmed    int
+}
+
+type asked struct {
+	at      int
+	answers int
+	left    bool
 }
 
 func (s *coreSim) run() {
-	s.answers, s.applied = map[*submission]int{}, map[*submission]bool{}
+	s.answers, s.applied, s.questions = map[*submission]int{}, map[*submission]bool{}, map[*question]asked{}
 	stopped := false
 	for step := 0; !s.over; step++ {
 		if step > 10_000 {
 			s.t.Fatalf("seed %d: no end", s.seed)
 		}
-		switch k := s.rng.IntN(10); {
+		switch k := s.rng.IntN(14); {
 		case k < 4 && s.core.room():
 			sub := &submission{cmd: OpenSession{}, encoded: make([]byte, 1+s.rng.IntN(30))}
 			s.answers[sub] = 0
@@ -72,6 +94,31 @@ func (s *coreSim) run() {
 			s.step(evStop{})
 		case k == 9 && stopped && s.rng.IntN(20) == 0:
 			s.step(evGiveUp{})
+		case k == 10 && s.core.roomToAsk():
+			q := &question{}
+			s.tick++
+			s.questions[q] = asked{at: s.tick}
+			s.waitingFor = append(s.waitingFor, q)
+			s.step(evAsk{q})
+		case k == 11 && len(s.waitingFor) > 0 && s.rng.IntN(4) == 0:
+			q := s.waitingFor[s.rng.IntN(len(s.waitingFor))] // may have been answered already
+			a := s.questions[q]
+			a.left = true
+			s.questions[q] = a
+			s.step(evLeave{q})
+		case k == 12 && s.confirming:
+			s.endConfirm()
+		case k == 13 && s.confirmLater:
+			s.confirmLater = false
+			s.step(evConfirmAgain{})
+		}
+		if open := s.open(); !s.over && open > 0 && s.appending == nil && !s.confirming && !s.confirmLater {
+			s.t.Fatalf("seed %d: nothing will answer %d questions", s.seed, open)
+		}
+	}
+	for _, a := range s.questions {
+		if a.answers != 1 && !a.left || a.answers > 1 {
+			s.t.Fatalf("seed %d: a question was answered %d times", s.seed, a.answers)
 		}
 	}
 	for sub, n := range s.answers {
@@ -79,6 +126,37 @@ func (s *coreSim) run() {
 			s.t.Fatalf("seed %d: a command was answered %d times (%v)", s.seed, n, s.applied[sub])
 		}
 	}
+}
+
+// open counts the questions that somebody waits for.
+func (s *coreSim) open() (n int) {
+	for _, a := range s.questions {
+		if a.answers == 0 && !a.left {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *coreSim) endConfirm() {
+	s.confirming = false
+	var err error
+	switch s.rng.IntN(6) {
+	case 0, 1:
+		if s.nextSlot > s.confirmNext || s.settled {
+			err = ErrUnknown
+		}
+	case 2:
+		err = errors.New("store is away")
+	case 3:
+		if s.rng.IntN(40) == 0 {
+			err = ErrFenced
+		}
+	}
+	if err == nil {
+		s.proof = max(s.proof, s.confirmBegan)
+	}
+	s.step(evConfirmed{err})
 }
 
 func (s *coreSim) endAppend() {
@@ -94,6 +172,7 @@ func (s *coreSim) endAppend() {
 	}
 	if err == nil {
 		s.settled = true
+		s.proof = max(s.proof, s.appendBegan)
 	}
 	s.step(evAppended{err})
 }
@@ -114,6 +193,8 @@ func (s *coreSim) step(ev any) {
 			}
 			if s.appending == nil {
 				s.settled = false
+				s.tick++
+				s.appendBegan = s.tick
 			}
 			s.appending, s.lastTime = f, f.entry.Time
 		case actWait:
@@ -143,6 +224,28 @@ func (s *coreSim) step(ev any) {
 				s.t.Fatalf("seed %d: two checkpoints at once", s.seed)
 			}
 			s.checkpointing = true
+		case actConfirm:
+			if s.confirming || s.appending != nil || s.open() == 0 || act.next != s.nextSlot {
+				s.t.Fatalf("seed %d: check of slot %d (next %d) beside another (%v) or an append, or for nobody", s.seed, act.next, s.nextSlot, s.confirming)
+			}
+			s.tick++
+			s.confirming, s.confirmNext, s.confirmBegan = true, act.next, s.tick
+		case actConfirmLater:
+			s.confirmLater = true
+		case actTell:
+			for _, q := range act.questions {
+				a := s.questions[q]
+				if a.answers++; act.err == nil {
+					s.confirmed++
+				}
+				s.questions[q] = a
+				if act.err == nil && a.at > s.proof {
+					s.t.Fatalf("seed %d: a question asked at %d was answered by what began at %d", s.seed, a.at, s.proof)
+				}
+				if a.left {
+					s.t.Fatalf("seed %d: somebody who had gone was answered", s.seed)
+				}
+			}
 		case actEnd:
 			s.over = true
 		}

@@ -17,6 +17,7 @@ type SequencerConfig struct {
 	EntryCommands     int           // default 4,096
 	QueueCommands     int           // commands that wait for an append, default 10,000; Submit and Do wait for room
 	QueueBytes        int           // the same in encoded bytes, default 64 MiB
+	QueueQuestions    int           // callers of Confirm who wait, default 10,000; further ones wait for room
 	CheckpointEntries uint64        // default 2,000
 	CheckpointBytes   int64         // of entries, default 64 MiB
 	StopTimeout       time.Duration // for the append in flight and the last checkpoint, default 10 s
@@ -32,6 +33,7 @@ func (c SequencerConfig) withDefaults() SequencerConfig {
 	orInt(&c.EntryCommands, 4096)
 	orInt(&c.QueueCommands, 10_000)
 	orInt(&c.QueueBytes, 64<<20)
+	orInt(&c.QueueQuestions, 10_000)
 	if c.CheckpointEntries == 0 {
 		c.CheckpointEntries = 2000
 	}
@@ -64,14 +66,16 @@ type Sequencer struct {
 	out  *slog.Logger
 
 	started  atomic.Bool
-	in       chan *submission // not buffered: what is sent has been taken
+	in       chan *submission // not buffered, as are the next two: what is sent has been taken
+	ask      chan *question
+	leave    chan *question
 	ready    chan struct{}
 	ended    chan struct{}
 	counters sequencerCounters
 }
 
 type sequencerCounters struct {
-	term, entries, commands, bytes, unknowns, checkpoints, checkpointFailures atomic.Uint64
+	term, entries, commands, bytes, unknowns, confirms, checkpoints, checkpointFailures atomic.Uint64
 }
 
 // SequencerStats counts since the start of Run.
@@ -81,6 +85,7 @@ type SequencerStats struct {
 	Commands           uint64 // in those entries
 	EntryBytes         uint64
 	Unknowns           uint64 // appends whose outcome had to be asked for again
+	Confirms           uint64 // checks of the log's end on behalf of Confirm
 	Checkpoints        uint64
 	CheckpointFailures uint64
 }
@@ -90,7 +95,7 @@ type SequencerStats struct {
 func NewSequencer(cfg SequencerConfig, log Log, view *View, now func() time.Time, ids func() [16]byte, logger *slog.Logger) *Sequencer {
 	return &Sequencer{
 		cfg: cfg.withDefaults(), log: log, view: view, now: now, ids: ids, out: logger,
-		in: make(chan *submission), ready: make(chan struct{}), ended: make(chan struct{}),
+		in: make(chan *submission), ask: make(chan *question), leave: make(chan *question), ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
@@ -102,7 +107,7 @@ func (s *Sequencer) Stats() SequencerStats {
 	c := &s.counters
 	return SequencerStats{
 		Term: c.term.Load(), Entries: c.entries.Load(), Commands: c.commands.Load(), EntryBytes: c.bytes.Load(),
-		Unknowns: c.unknowns.Load(), Checkpoints: c.checkpoints.Load(), CheckpointFailures: c.checkpointFailures.Load(),
+		Unknowns: c.unknowns.Load(), Confirms: c.confirms.Load(), Checkpoints: c.checkpoints.Load(), CheckpointFailures: c.checkpointFailures.Load(),
 	}
 }
 
@@ -165,6 +170,40 @@ func (s *Sequencer) submit(ctx context.Context, cmd Command, done func(Result, e
 	}
 }
 
+// errEnded is what callers of Confirm hear from a sequencer that stops or was fenced.
+var errEnded = fmt.Errorf("sequencer stops: %w: %w", ErrUnavailable, ErrEnded)
+
+// Confirm returns nil once it is known that, at some instant after the call began, this term was the newest and the View held
+// everything in the log; until then it waits. Callers share: one check of the log's end is under way at a time and answers
+// all who came before it began, and so does an append that began after they came. Without callers nothing is asked.
+//
+// A newer term found this way ends the sequencer, as it would on an append. A log that does not answer is asked again, 10 ms
+// later and up to a second, until it does or everybody has gone. Errors: ErrUnavailable with ErrEnded - this sequencer stops or
+// was fenced; ctx's error - nothing is known.
+func (s *Sequencer) Confirm(ctx context.Context) error {
+	answer := make(chan error, 1)
+	q := &question{done: func(err error) { answer <- err }}
+	select {
+	case s.ask <- q:
+	case <-s.ended:
+		return errEnded
+	case <-ctx.Done():
+		return fmt.Errorf("ask the metadata log: %w", ctx.Err())
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-s.ended: // by a mistake inside: otherwise it has answered first
+		return errEnded
+	case <-ctx.Done():
+	}
+	select {
+	case s.leave <- q:
+	case <-s.ended:
+	}
+	return fmt.Errorf("wait for the metadata log to confirm its end: %w", ctx.Err())
+}
+
 // Run takes the log, catches up and serves until ctx ends, and then finishes the append in flight, refuses the rest,
 // writes a checkpoint and returns nil. It returns ErrFenced, naming the new owner, when a newer term owns the log.
 // It can run once.
@@ -202,7 +241,7 @@ func (s *Sequencer) serve(ctx context.Context, core *seqCore) error {
 	defer cancelWork()
 	sh := &seqShell{
 		Sequencer: s, core: core, ctx: workCtx, work: &work,
-		appended: make(chan error, 1), checkpointed: make(chan error, 1),
+		appended: make(chan error, 1), checkpointed: make(chan error, 1), confirmed: make(chan error, 1),
 	}
 	stop := ctx.Done()
 	var giveUp <-chan time.Time
@@ -210,6 +249,10 @@ func (s *Sequencer) serve(ctx context.Context, core *seqCore) error {
 		in := s.in
 		if !core.room() {
 			in = nil
+		}
+		ask := s.ask
+		if !core.roomToAsk() {
+			ask = nil
 		}
 		var ev any
 		select {
@@ -223,6 +266,15 @@ func (s *Sequencer) serve(ctx context.Context, core *seqCore) error {
 			ev = evRetry{}
 		case err := <-sh.checkpointed:
 			ev = evCheckpointed{err}
+		case q := <-ask:
+			ev = evAsk{q}
+		case q := <-s.leave:
+			ev = evLeave{q}
+		case err := <-sh.confirmed:
+			ev = evConfirmed{err}
+		case <-sh.confirmAgain:
+			sh.confirmAgain = nil
+			ev = evConfirmAgain{}
 		case <-stop:
 			stop = nil
 			giveUp = time.After(s.cfg.StopTimeout)
@@ -246,7 +298,9 @@ type seqShell struct {
 	work         *sync.WaitGroup
 	appended     chan error
 	checkpointed chan error
+	confirmed    chan error
 	retry        <-chan time.Time
+	confirmAgain <-chan time.Time
 	over         bool
 	err          error
 }
@@ -291,6 +345,15 @@ func (sh *seqShell) step(ev any) {
 			sh.refuse(act.group)
 		case actCheckpoint:
 			sh.checkpoint()
+		case actConfirm:
+			sh.confirm(act.next)
+		case actConfirmLater:
+			sh.out.Warn("log not confirmed, asking again", "term", sh.core.term, "wait", act.d, "err", act.err)
+			sh.confirmAgain = time.After(act.d)
+		case actTell:
+			for _, q := range act.questions {
+				q.done(act.err)
+			}
 		case actEnd:
 			sh.over, sh.err = true, act.err
 		}
@@ -301,6 +364,12 @@ func (sh *seqShell) append(f *flight) {
 	sh.work.Go(func() {
 		sh.appended <- sh.log.Append(sh.ctx, f.entry.Term, f.entry.Seq, f.id, f.body)
 	})
+}
+
+func (sh *seqShell) confirm(next uint64) {
+	sh.counters.confirms.Add(1)
+	term := sh.core.term
+	sh.work.Go(func() { sh.confirmed <- sh.log.Confirm(sh.ctx, term, next) })
 }
 
 func (sh *seqShell) refuse(group []*submission) {

@@ -132,6 +132,57 @@ func TestLocateIsBounded(t *testing.T) {
 	}
 }
 
+// A reader near the end of a long slice has little of it left: what it waits for lies in the slices after it.
+func TestLocateCountsOnlyWhatLiesAhead(t *testing.T) {
+	slicesFrom := func(v *View, from record.Offset, maxBytes int64) int {
+		t.Helper()
+		loc, err := v.Locate(partitionOne(0), from, maxBytes)
+		if err != nil || len(loc.Slices) == 0 || loc.Slices[0].End <= from {
+			t.Fatalf("from %d: %+v, %v", from, loc.Slices, err)
+		}
+		return len(loc.Slices)
+	}
+	run := func(counter uint64, bytes record.Len, records int32) CommitObject {
+		c := commitCommand(counter, 0)
+		c.Size = bytes
+		c.Runs[0].Batches = []CommitBatch{{Len: bytes, Records: records, ProducerID: -1}}
+		return c
+	}
+	v := testView(t, 1)
+	v.applyNext(run(0, 1_000_000, 1000)) // [0, 1000)
+	v.applyNext(run(1, 1_200_000, 1000)) // [1000, 2000)
+	v.applyNext(run(2, 1_200_000, 1000)) // [2000, 3000)
+	want := func(what string, v *View, from record.Offset, maxBytes int64, slices int) {
+		t.Helper()
+		if got := slicesFrom(v, from, maxBytes); got != slices {
+			t.Errorf("%s: %d bytes from %d: %d slices, want %d", what, maxBytes, from, got, slices)
+		}
+	}
+	want("runs", v, 0, 1_000_000, 1)
+	want("runs", v, 1, 1_000_000, 2)
+	want("runs", v, 999, 1000, 1) // exactly the last record's share
+	want("runs", v, 999, 1001, 2)
+	want("runs", v, 999, 200_000, 2)
+	want("runs", v, 999, 1_201_000, 2)
+	want("runs", v, 999, 1_201_001, 3)
+	want("runs", v, 999, 0, 1)
+
+	// The same over a file of [0, 1000) and a run after it.
+	v = testView(t, 1)
+	v.applyNext(run(0, 1_000_000, 1000))
+	v.applyNext(run(1, 1_200_000, 1000))
+	claimed := v.applyNext(ClaimJob{Session: 1, Topics: []record.TopicID{topicNumber(1)}, Outputs: []string{"f"}})[0].(ClaimJobResult)
+	replaced := v.applyNext(Replace{Job: claimed.Job, Files: []NewFile{{
+		Topic: topicNumber(1), Key: "f", Size: 500_000, Rows: 1000, Add: []byte("{}"), Parts: []FilePart{{End: 1000, RowGroups: 1, Rows: 1000}},
+	}}})[0]
+	if claimed.Err != nil || errOf(replaced) != nil {
+		t.Fatal(claimed, replaced)
+	}
+	want("file", v, 0, 500_000, 1)
+	want("file", v, 999, 500, 1)
+	want("file", v, 999, 200_000, 2)
+}
+
 func TestTopicsByNameAndID(t *testing.T) {
 	v := NewView()
 	for i, name := range []string{"b", "c", "a"} {
