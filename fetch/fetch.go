@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,14 +25,20 @@ const (
 	parallelReads = 8
 )
 
+// errPanicked is the error of a partition whose read panicked.
+var errPanicked = errors.New("the read panicked")
+
 // Request asks for records of partitions, each at most once. Sizes are bytes as on the wire, compressed.
 type Request struct {
 	MinBytes int           // wait until so many are there; 0 does not wait
 	MaxBytes int           // of the whole response beyond its first batch
 	MaxWait  time.Duration // then answer with what there is
-	// Admit, when set, is called once there is something to read, with the most that the response will hold apart from its
-	// first batch, and may wait until the caller has room for so much. Its error becomes that of every partition.
-	Admit      func(ctx context.Context, bytes int64) error
+	// Admit, when set, is asked for room once there is something to read: want is the most that the response will hold by
+	// its limits, which are cut to what is allowed. Where the first batch is larger than its limit, Admit is asked once
+	// more, for the rest of it; with less than that the partition answers with nothing, and its reader comes again. ctx
+	// ends when MaxWait has passed: then Admit should not wait any longer. An error becomes that of the partitions it was
+	// asked for.
+	Admit      func(ctx context.Context, want int64) (allowed int64, err error)
 	Partitions []PartitionRequest
 }
 
@@ -69,17 +76,23 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 	if len(req.Partitions) == 0 {
 		return Response{}
 	}
+	patience, cancel := context.WithTimeout(ctx, req.MaxWait)
+	defer cancel()
 	budget := int64(min(max(req.MaxBytes, 0), r.cfg.MaxBytes))
 	looks := r.await(ctx, req, budget)
 	order := rotation(len(looks), r.turn.Add(1))
 	limits, total, forced := allot(looks, order, budget)
 	response := Response{Partitions: make([]PartitionResponse, len(looks))}
 	if req.Admit != nil && forced >= 0 {
-		if err := req.Admit(ctx, total); err != nil {
+		allowed, err := req.Admit(patience, total)
+		if err != nil {
 			for i := range looks {
 				response.Partitions[i] = PartitionResponse{Err: err, Bounds: looks[i].loc.Bounds}
 			}
 			return response
+		}
+		if allowed < total {
+			limits, _, forced = allot(looks, order, max(allowed, 0))
 		}
 	}
 	var g errgroup.Group
@@ -91,12 +104,37 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 			continue
 		}
 		g.Go(func() error {
+			defer r.recovered(ctx, l, out)
 			*out = r.readPartition(ctx, l, limits[i], i == forced)
+			if over := int64(out.Size) - limits[i]; i == forced && over > 0 && req.Admit != nil {
+				*out = admitFirst(patience, req, *out, over)
+			}
 			return nil // a partition's error is its own
 		})
 	}
 	_ = g.Wait() // always nil
 	return response
+}
+
+// admitFirst asks for the bytes by which a first batch passes its limit.
+func admitFirst(ctx context.Context, req Request, p PartitionResponse, over int64) PartitionResponse {
+	allowed, err := req.Admit(ctx, over)
+	if err != nil || allowed < over {
+		return PartitionResponse{Err: err, Bounds: p.Bounds}
+	}
+	return p
+}
+
+// recovered, deferred, turns a panic in the read of one partition into its error: it runs on a goroutine that nobody else
+// would recover, and the files it decodes come from outside.
+func (r *Reader) recovered(ctx context.Context, l *look, out *PartitionResponse) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	r.log.LogAttrs(ctx, slog.LevelError, "read panicked", slog.String("partition", l.ask.p.String()), slog.Int64("offset", int64(l.ask.from)),
+		slog.String("err", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+	*out = PartitionResponse{Err: fmt.Errorf("fetch %s from offset %d: %w: %v", l.ask.p, l.ask.from, errPanicked, v), Bounds: l.loc.Bounds}
 }
 
 // await looks at the partitions until there is a reason to answer.

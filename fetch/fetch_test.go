@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
@@ -314,12 +316,12 @@ func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
 	w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 10, 100), w.batch(0, record.None, 10, 100)}})
 	full := errors.New("no room")
 	asked := int64(-1)
-	req := Request{MaxBytes: 1 << 20, Admit: func(_ context.Context, bytes int64) error { asked = bytes; return full }}
+	req := Request{MaxBytes: 1 << 20, Admit: func(_ context.Context, want int64) (int64, error) { asked = want; return 0, full }}
 	req.Partitions = []PartitionRequest{{Partition: w.part(0), MaxBytes: 1 << 20}}
 	if got := r.Fetch(t.Context(), req).Partitions[0]; !errors.Is(got.Err, full) || w.store.count() != 0 {
 		t.Errorf("refused: %v after %d reads, want the refusal and none", got.Err, w.store.count())
 	}
-	req.Admit = func(_ context.Context, bytes int64) error { asked = bytes; return nil }
+	req.Admit = func(_ context.Context, want int64) (int64, error) { asked = want; return want, nil }
 	got := r.Fetch(t.Context(), req).Partitions[0]
 	if got.Err != nil || int64(got.Size) != asked {
 		t.Errorf("read %d bytes (%v), admitted were %d", got.Size, got.Err, asked)
@@ -328,5 +330,89 @@ func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
 	req.Partitions[0].Offset = 20
 	if r.Fetch(t.Context(), req); asked != -1 {
 		t.Errorf("%d bytes admitted at the end of the log, where nothing is", asked)
+	}
+}
+
+func TestLimitsAreCutToWhatIsAdmitted(t *testing.T) {
+	w := newWorld(t, 3)
+	three := func(i int32) []record.Batch {
+		return []record.Batch{w.batch(i, record.None, 1, 1000), w.batch(i, record.None, 1, 1000), w.batch(i, record.None, 1, 1000)}
+	}
+	small := int64(w.batch(9, record.None, 1, 1000).Len())
+	w.commit(map[int32][]record.Batch{0: three(0), 1: three(1), 2: three(2)})
+	for _, c := range []struct {
+		allow []int64 // call by call
+		want  []int64 // asked for
+		total int     // batches
+	}{
+		{[]int64{9 * small}, []int64{9 * small}, 9},
+		{[]int64{4 * small}, []int64{9 * small}, 4},
+		{[]int64{small}, []int64{9 * small}, 1},
+		{[]int64{0, small}, []int64{9 * small, small}, 1},                                 // the first batch, on its own
+		{[]int64{0, small - 1}, []int64{9 * small, small}, 0},                             // not even that: the reader comes again
+		{[]int64{small - 1, 1}, []int64{9 * small, 1}, 1},                                 // the rest of the first batch
+		{[]int64{-5, small}, []int64{9 * small, small}, 1},                                // as 0
+		{[]int64{1 << 40, small}, []int64{9 * small}, 9},                                  // more than asked for
+		{[]int64{2*small + small/2}, []int64{9 * small}, 2},                               // whole batches
+		{[]int64{small / 2, small - small/2 - 1}, []int64{9 * small, small - small/2}, 0}, // a byte short
+	} {
+		var asked []int64
+		req := Request{MaxBytes: 1 << 20, MaxWait: time.Second, Admit: func(_ context.Context, want int64) (int64, error) {
+			asked = append(asked, want)
+			return c.allow[len(asked)-1], nil
+		}}
+		for i := range int32(3) {
+			req.Partitions = append(req.Partitions, PartitionRequest{w.part(i), 0, 1 << 20})
+		}
+		total := 0
+		for _, p := range w.reader(nil).Fetch(t.Context(), req).Partitions {
+			if p.Err != nil || p.Bounds.HighWatermark != 3 {
+				t.Errorf("allowed %v: %v, bounds %+v", c.allow, p.Err, p.Bounds)
+			}
+			total += len(batches(t, p))
+		}
+		if total != c.total || !slices.Equal(asked, c.want) {
+			t.Errorf("allowed %v: %d batches after asking for %v; want %d after %v", c.allow, total, asked, c.total, c.want)
+		}
+	}
+}
+
+func TestAdmissionKnowsWhenTheClientsWaitIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		r := w.reader(nil)
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 1, 100)}})
+		}()
+		start := time.Now()
+		req := Request{MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 3 * time.Second, Admit: func(ctx context.Context, want int64) (int64, error) {
+			<-ctx.Done()
+			return want, nil
+		}}
+		req.Partitions = []PartitionRequest{{w.part(0), 0, 1 << 20}}
+		got := r.Fetch(t.Context(), req).Partitions[0]
+		if took := time.Since(start); took != 3*time.Second || got.Err != nil || got.Size == 0 {
+			t.Errorf("%d bytes (%v) after %v, want the batch after 3s", got.Size, got.Err, took)
+		}
+	})
+}
+
+func TestPanicInAReadIsAnErrorOfItsPartitionAlone(t *testing.T) {
+	w := newWorld(t, 2)
+	bad, _ := w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 1, 100)}})
+	w.commit(map[int32][]record.Batch{1: {w.batch(1, record.None, 1, 100)}})
+	w.store.hook = func(_ context.Context, key string) error {
+		if key == bad {
+			panic("a bug")
+		}
+		return nil
+	}
+	r := w.reader(nil)
+	for range 2 {
+		got := r.Fetch(t.Context(), Request{MaxBytes: 1 << 20, Partitions: []PartitionRequest{{w.part(0), 0, 1 << 20}, {w.part(1), 0, 1 << 20}}}).Partitions
+		if !errors.Is(got[0].Err, errPanicked) || got[0].Size != 0 || got[1].Err != nil || len(batches(t, got[1])) != 1 {
+			t.Errorf("%v with %d bytes and %v; want a panic of the first and the second's batch", got[0].Err, got[0].Size, got[1].Err)
+		}
 	}
 }

@@ -77,6 +77,10 @@ func (c Config) frameCap(key int16) int {
 		return c.ProduceBytes
 	case keySyncGroup, keyOffsetCommit:
 		return 8 << 20
+	case keyJoinGroup:
+		return 2 << 20 // a member's metadata may have 1 MiB
+	case keyFetch, keyHeartbeat:
+		return 1 << 20 // 30,000 partitions
 	case keyAPIVersions:
 		return 64 << 10 // comes first on every connection, before anything is known about the peer
 	default:

@@ -26,13 +26,19 @@ type Config struct {
 	ProduceBytes        int   // largest Produce frame; the others have fixed caps, 64 KiB to 8 MiB
 	FetchBytes          int   // most a Fetch answer carries beyond its first batch
 	ConnectionBytes     int64 // requests and replies one connection has in memory; beyond, it is not read from
-	MemoryBytes         int64 // Produce requests over all connections; other requests have an eighth of it beside that
-	ReplyBytes          int64 // replies over all connections; a Fetch that would pass it waits
-	DecompressedBytes   int64 // most one record batch may expand to
+	// MemoryBytes bounds Produce requests over all connections. Beside it other requests have an eighth of it, and those
+	// that wait for something to happen another eighth.
+	MemoryBytes int64
+	// ReplyBytes bounds replies over all connections, by their own bytes. What a reply aliases may be a small part of a
+	// cached object, which then stays in memory as a whole and is not counted. A Fetch takes at most a quarter of what is
+	// free and waits up to a second where that is little; then small batches may pass the bound by a quarter, and one at
+	// a time a large one goes out beside it.
+	ReplyBytes        int64
+	DecompressedBytes int64 // most one record batch may expand to
 
 	IdleTimeout  time.Duration // a connection without a request for so long, and none in flight, is closed
 	BodyTimeout  time.Duration // a frame arrives within this, plus a second for each MiB of it, or the connection is closed
-	WriteTimeout time.Duration // a peer takes each MiB of a reply within this, or the connection is closed
+	WriteTimeout time.Duration // a peer takes each MiB of a reply within this, and all of it within this and its time at 64 KiB/s
 	DrainTimeout time.Duration // for what is in flight when Run is told to stop
 }
 

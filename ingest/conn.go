@@ -23,9 +23,15 @@ const (
 	maxRunningFetches = 2
 	// frameHead is size, API key, API version and correlation id.
 	frameHead = 4 + 2 + 2 + 4
-	// writePiece is what a peer has to take within Config.WriteTimeout. A deadline for a reply as a whole would cut a
-	// slow consumer off for ever.
+	// writePiece is what a peer has to take within Config.WriteTimeout: one that has gone is found early.
 	writePiece = 1 << 20
+	// minReplyRate, bytes a second, is how fast a peer has to take a reply as a whole, after a Config.WriteTimeout in
+	// which it may take nothing. One that takes just its piece in time would hold the memory of large replies for long;
+	// slower links than this have no use for Kafka's fetch sizes.
+	minReplyRate = 64 << 10
+	// alwaysParked is the size, bytes, up to which a request may wait however much waits already: that of a member, or of
+	// a consumer with a few partitions.
+	alwaysParked = 8 << 10
 )
 
 // conn is one client connection.
@@ -71,8 +77,10 @@ type reply struct {
 	key     int16
 	bytesIn int
 	arrived time.Time
-	held    int64 // bytes taken for the request, given back when the reply is written or dropped
-	sending int64 // bytes taken for the reply, likewise
+	held    int64 // bytes taken for the request, given back when it is answered, for Produce when the reply is written
+	parked  int64 // bytes taken in place of held for a request that waits, given back when it is answered
+	sending int64 // bytes taken for the reply, given back when it is written or dropped
+	large   int64 // how many of them come out of the budget of large first batches
 
 	ready   chan struct{}
 	await   func() // if not nil, runs in the writer when the reply's turn comes and sets the fields below
@@ -138,7 +146,7 @@ func (c *conn) read() {
 			c.complain(f)
 			return
 		}
-		if !c.start(req) {
+		if !c.start(&req) {
 			return
 		}
 	}
@@ -191,18 +199,35 @@ func (c *conn) next() (request, *fault) {
 	}
 
 	c.readClock.Stop() // waiting for memory is our time, not the peer's
+	if key == keyFetch {
+		// Before its memory is taken: it may wait as long as a long poll.
+		select {
+		case c.fetches <- struct{}{}:
+		case <-c.polls.Done():
+			return request{}, &fault{err: c.polls.Err()}
+		}
+	}
 	req.held = 4 + size
 	if key == keyProduce {
 		req.held = int64(c.s.frames.capacity(int(4 + size)))
 	}
 	if err := c.hold(key, req.held); err != nil {
+		c.fetchEnds(key)
 		return request{}, &fault{err: err}
 	}
 	if f := c.body(&req); f != nil {
 		c.free(key, req.held)
+		c.fetchEnds(key)
 		return request{}, f
 	}
 	return req, nil
+}
+
+// fetchEnds gives the token of a Fetch back.
+func (c *conn) fetchEnds(key int16) {
+	if key == keyFetch {
+		<-c.fetches
+	}
 }
 
 // body reads the frame whose head has been looked at.
@@ -284,8 +309,23 @@ func (c *conn) free(key int16, n int64) {
 	c.s.budgetOf(key).release(n)
 }
 
+// park lets a request go on holding n bytes in place of its frame, which must not be referred to any more, while it waits
+// for something to happen. What waits has a budget of its own, so that it never keeps others from being read. When that is
+// used up, false is returned and nothing has changed.
+func (c *conn) park(r *reply, n int64) bool {
+	if n <= alwaysParked {
+		c.s.parked.force(n)
+	} else if !c.s.parked.try(n) {
+		return false
+	}
+	c.memory.force(n)
+	c.free(r.key, r.held)
+	r.held, r.parked = 0, n
+	return true
+}
+
 // start reserves the reply to req and carries req out, or begins to. It returns false when the connection has to end.
-func (c *conn) start(req request) (goOn bool) {
+func (c *conn) start(req *request) (goOn bool) {
 	r := &reply{
 		key:     req.api.key,
 		bytesIn: req.frameBytes,
@@ -297,15 +337,8 @@ func (c *conn) start(req request) (goOn bool) {
 	c.replies <- r // the writer never stops taking
 	switch req.api.key {
 	case keyFetch:
-		select {
-		case c.fetches <- struct{}{}:
-		case <-c.polls.Done():
-			r.fault = &fault{}
-			close(r.ready)
-			return false
-		}
 		c.tasks.Go(func() {
-			defer func() { <-c.fetches }()
+			defer c.fetchEnds(keyFetch)
 			defer close(r.ready)
 			c.carryOut(req, r)
 		})
@@ -325,8 +358,18 @@ func (c *conn) start(req request) (goOn bool) {
 	return r.fault == nil
 }
 
-// carryOut handles req. A panic in a handler closes this connection and no other.
-func (c *conn) carryOut(req request, r *reply) {
+// carryOut handles req. A panic in a handler closes this connection and no other. What the request held is free then,
+// though its reply may have to wait for others: a Produce alone is still at work.
+func (c *conn) carryOut(req *request, r *reply) {
+	defer func() {
+		if r.key != keyProduce {
+			req.body = nil
+			c.free(r.key, r.held)
+			c.memory.release(r.parked)
+			c.s.parked.release(r.parked)
+			r.held, r.parked = 0, 0
+		}
+	}()
 	defer c.recovered(r)
 	c.s.handle(c, req, r)
 }
@@ -397,11 +440,12 @@ func (c *conn) write() {
 func (c *conn) settle(r *reply) {
 	c.free(r.key, r.held)
 	c.memory.release(r.sending)
-	c.s.replies.release(r.sending)
+	c.s.replies.release(r.sending - r.large)
+	c.s.large.release(r.large)
 	c.waiting.Add(-1)
 }
 
-// send writes buffers in pieces, each under its own deadline.
+// send writes buffers in pieces, each under its own deadline, and all of them under one.
 func (c *conn) send(buffers net.Buffers, size int) error {
 	if size == 0 {
 		return nil
@@ -412,6 +456,8 @@ func (c *conn) send(buffers net.Buffers, size int) error {
 		_, err := buffers.WriteTo(c.nc)
 		return err
 	}
+	whole := time.AfterFunc(c.s.cfg.WriteTimeout+time.Duration(size)*time.Second/minReplyRate, func() { _ = c.nc.SetWriteDeadline(longAgo()) })
+	defer whole.Stop()
 	piece := make(net.Buffers, 0, 64)
 	n := 0
 	flush := func() error {

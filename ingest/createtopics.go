@@ -50,7 +50,11 @@ func (s *Server) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest
 			continue
 		}
 		g.Go(func() error {
-			topic, err := s.createTopic(ctx, plan.cmd)
+			var topic metadata.Topic
+			err := s.guarded(ctx, keyCreateTopics, func() (err error) {
+				topic, err = s.createTopic(ctx, plan.cmd)
+				return err
+			})
 			if err != nil {
 				plan.refuse(codeOf(err), messageOf(err))
 			}

@@ -48,7 +48,7 @@ func (s *Server) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest
 			continue
 		}
 		g.Go(func() error {
-			err := s.deleteTopic(ctx, topic)
+			err := s.guarded(ctx, keyDeleteTopics, func() error { return s.deleteTopic(ctx, topic) })
 			out.ErrorCode = int16(codeOf(err))
 			out.Topic, out.TopicID = &topic.Name, topic.ID
 			if err != nil {

@@ -24,6 +24,7 @@ const (
 	codeNotLeaderOrFollower      code = 6
 	codeRequestTimedOut          code = 7
 	codeMessageTooLarge          code = 10
+	codeCoordinatorNotAvailable  code = 15
 	codeInvalidTopic             code = 17
 	codeInvalidRequiredAcks      code = 21
 	codeUnsupportedVersion       code = 35

@@ -11,12 +11,16 @@ import (
 	"github.com/bargedata/barge/record"
 )
 
-// maxFetchWait bounds a long poll, whatever max.wait says.
-const maxFetchWait = 5 * time.Minute
+const (
+	// maxFetchWait bounds a long poll, whatever max.wait says.
+	maxFetchWait = 5 * time.Minute
+	// maxUnparkedWait bounds a long poll for which there is no room among the requests that wait.
+	maxUnparkedWait = 100 * time.Millisecond
+)
 
 // fetch answers key 1, versions 4-17. Sessions are declined by session id 0 (KIP-227), so every partition asked for is in
 // the answer. Record bodies are written from where they lie.
-func (s *Server) fetch(c *conn, req request, r *reply) {
+func (s *Server) fetch(c *conn, req *request, r *reply) {
 	fr, err := decodeFetch(req.body, req.version, req.flexible())
 	if err != nil {
 		r.fault = &fault{refusedFrame, fmt.Errorf("fetch v%d: %w", req.version, err)}
@@ -25,48 +29,33 @@ func (s *Server) fetch(c *conn, req request, r *reply) {
 	if fr.sessionID != 0 {
 		// No session was ever given out; the client starts over with a full request.
 		top := code(s.refuse(keyFetch, codeFetchSessionIDNotFound))
-		c.answer(r, encodeFetch(req, top, nil, nil, false))
+		c.answer(r, encodeFetch(*req, top, nil, nil, false))
 		return
 	}
-	room := replyRoom{budget: s.replies}
+	req.body = nil // nothing decoded refers to it
+	wait := min(time.Duration(max(fr.maxWaitMillis, 0))*time.Millisecond, maxFetchWait)
+	if !c.park(r, fr.memory()) {
+		wait = min(wait, maxUnparkedWait)
+	}
+	room := replyRoom{replies: s.replies, large: s.large}
 	defer room.giveBack() // the reply pays for itself then
-	results := s.fetchPartitions(c.polls, fr, req.version, room.admit)
+	results := s.fetchPartitions(c.polls, fr, req.version, wait, &room)
 	for _, res := range results {
 		s.refuse(keyFetch, res.code)
 	}
-	c.answer(r, encodeFetch(req, codeNone, fr.topics, results, fr.readCommitted))
+	c.answer(r, encodeFetch(*req, codeNone, fr.topics, results, fr.readCommitted))
+	room.handOver(r)
 }
 
-// replyRoom holds room for a reply that is being read.
-type replyRoom struct {
-	budget *byteBudget
-	taken  int64
-}
-
-// admit waits for room. A second read for the same reply gives back what the first one held.
-func (r *replyRoom) admit(ctx context.Context, bytes int64) error {
-	r.giveBack()
-	if err := r.budget.acquire(ctx, bytes); err != nil {
-		return err
-	}
-	r.taken = bytes
-	return nil
-}
-
-func (r *replyRoom) giveBack() {
-	r.budget.release(r.taken)
-	r.taken = 0
-}
-
-// fetchPartitions returns one result for each partition of the request, in order. admit waits for room for the records.
-func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, admit func(context.Context, int64) error) []fetchResult {
+// fetchPartitions returns one result for each partition of the request, in order. room is asked for the records' memory.
+func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) []fetchResult {
 	var (
 		results []fetchResult
 		ask     = fetch.Request{
 			MinBytes: int(max(fr.minBytes, 0)),
 			MaxBytes: min(int(max(fr.maxBytes, 0)), s.cfg.FetchBytes),
-			Admit:    admit,
-			MaxWait:  min(time.Duration(max(fr.maxWaitMillis, 0))*time.Millisecond, maxFetchWait),
+			Admit:    room.admit,
+			MaxWait:  wait,
 		}
 		places []int // ask.Partitions[i] is answered in results[places[i]]
 		seen   = make(map[record.Partition]bool)
@@ -98,7 +87,7 @@ func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version i
 	if len(ask.Partitions) == 0 {
 		return results // nothing to wait for
 	}
-	for i, part := range s.read(ctx, ask) {
+	for i, part := range s.read(ctx, ask, room) {
 		results[places[i]] = fetched(part, version)
 	}
 	return results
@@ -110,13 +99,13 @@ func (s *Server) fetchTopic(t fetchTopic, version int16) (metadata.Topic, code) 
 
 // read asks the reader, and once more where an offset is out of range: the View may merely be behind, and a consumer
 // that hears OFFSET_OUT_OF_RANGE throws its position away.
-func (s *Server) read(ctx context.Context, ask fetch.Request) []fetch.PartitionResponse {
+func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) []fetch.PartitionResponse {
 	parts := s.deps.Reader.Fetch(ctx, ask).Partitions
 	for _, p := range parts {
 		if !errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
 			continue
 		}
-		if err := s.deps.Fresh(ctx); err != nil {
+		if err := s.fresh(ctx); err != nil {
 			for i := range parts {
 				if errors.Is(parts[i].Err, metadata.ErrOffsetOutOfRange) {
 					parts[i] = fetch.PartitionResponse{Err: err}
@@ -125,9 +114,19 @@ func (s *Server) read(ctx context.Context, ask fetch.Request) []fetch.PartitionR
 			return parts
 		}
 		ask.MaxWait = 0
+		room.giveBack() // the first answer is dropped
 		return s.deps.Reader.Fetch(ctx, ask).Partitions
 	}
 	return parts
+}
+
+// freshTimeout bounds how long an offset that seems out of range is doubted before the client is told to come again.
+const freshTimeout = 10 * time.Second
+
+func (s *Server) fresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	return s.deps.Fresh(ctx)
 }
 
 // fetched turns the reader's answer about one partition into ours.

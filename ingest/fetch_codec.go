@@ -17,6 +17,16 @@ type fetchRequest struct {
 	topics        []fetchTopic
 }
 
+// memory is about how many bytes the request takes while it waits, with all that is made for its partitions.
+func (r fetchRequest) memory() int64 {
+	const request, topic, partition = 1 << 10, 256, 512
+	n := int64(request)
+	for _, t := range r.topics {
+		n += topic + int64(len(t.name)) + int64(len(t.partitions))*partition
+	}
+	return n
+}
+
 type fetchTopic struct {
 	name       string   // until v12
 	id         [16]byte // from v13

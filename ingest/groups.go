@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -10,7 +12,60 @@ import (
 // Groups (keys 8, 9, 11-14, 42) are the coordinator's: it gets the request as it came, answers in the protocol's structs
 // and decides their error codes. Here the codes are only counted.
 
+// maxRebalance bounds how long a member may hold a rebalance up, as sessions are bounded. Kafka has no bound: consumers
+// that set max.poll.interval.ms "for ever" make their group wait for ever for one that has died meanwhile.
+const maxRebalance = 30 * time.Minute
+
+// detach cuts a JoinGroup or SyncGroup request loose from its frame, which may be much larger: it will wait for other
+// members. It returns about how many bytes the request keeps.
+func detach(msg kmsg.Request) (kept int64) {
+	const (
+		request = 1 << 10
+		element = 128 // kmsg's struct and the coordinator's
+	)
+	kept = request
+	switch msg := msg.(type) {
+	case *kmsg.JoinGroupRequest:
+		msg.UnknownTags = kmsg.Tags{}
+		for i := range msg.Protocols {
+			p := &msg.Protocols[i]
+			p.UnknownTags, p.Metadata = kmsg.Tags{}, bytes.Clone(p.Metadata)
+			kept += element + int64(len(p.Name)+len(p.Metadata))
+		}
+	case *kmsg.SyncGroupRequest:
+		msg.UnknownTags = kmsg.Tags{}
+		for i := range msg.GroupAssignment {
+			a := &msg.GroupAssignment[i]
+			a.UnknownTags, a.MemberAssignment = kmsg.Tags{}, bytes.Clone(a.MemberAssignment)
+			kept += element + int64(len(a.MemberID)+len(a.MemberAssignment))
+		}
+	}
+	return kept
+}
+
+// noRoomToWait answers a JoinGroup or SyncGroup when too much is waiting already: the client tries again.
+func (s *Server) noRoomToWait(msg kmsg.Request) kmsg.Response {
+	switch msg := msg.(type) {
+	case *kmsg.JoinGroupRequest:
+		resp := kmsg.NewPtrJoinGroupResponse()
+		resp.ErrorCode = s.refuse(keyJoinGroup, codeCoordinatorNotAvailable)
+		resp.MemberID, resp.Generation = msg.MemberID, -1
+		if msg.Version < 7 {
+			resp.Protocol = new(string) // nullable from version 7 on
+		}
+		return resp
+	case *kmsg.SyncGroupRequest:
+		resp := kmsg.NewPtrSyncGroupResponse()
+		resp.ErrorCode = s.refuse(keySyncGroup, codeCoordinatorNotAvailable)
+		resp.MemberAssignment = []byte{}
+		return resp
+	default:
+		return nil
+	}
+}
+
 func (s *Server) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest, clientID, clientHost string) *kmsg.JoinGroupResponse {
+	req.RebalanceTimeoutMillis = min(req.RebalanceTimeoutMillis, int32(maxRebalance/time.Millisecond))
 	resp := s.deps.Groups.JoinGroup(ctx, req, clientID, clientHost)
 	s.refuse(keyJoinGroup, code(resp.ErrorCode))
 	return resp

@@ -10,43 +10,65 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// maxHandling bounds a request that does not wait for others on purpose. Nothing on the connection goes on meanwhile.
-const maxHandling = time.Minute
+const (
+	// maxHandling bounds a request that does not wait for others on purpose. Nothing on the connection goes on meanwhile.
+	maxHandling = time.Minute
+	// maxMemberHandling bounds the requests of group members that do not wait on purpose. While one waits for a store
+	// that takes nothing, the heartbeats behind it are not read, and members may have sessions of 6 s and up. The answer
+	// is then COORDINATOR_NOT_AVAILABLE, outcome unknown: clients commit again.
+	maxMemberHandling = 10 * time.Second
+)
+
+func handlingTime(key int16) time.Duration {
+	switch key {
+	case keyOffsetCommit, keyOffsetFetch, keyHeartbeat, keyLeaveGroup:
+		return maxMemberHandling
+	default:
+		return maxHandling
+	}
+}
 
 // handle carries req out and fills in r. It runs on the connection's reader, or on a goroutine of its own for the
 // requests that wait for others (conn.start).
-func (s *Server) handle(c *conn, req request, r *reply) {
+func (s *Server) handle(c *conn, req *request, r *reply) {
 	switch req.api.key {
 	case keyProduce:
-		s.produce(c, req, r)
+		s.produce(c, *req, r)
 		return
 	case keyFetch:
 		s.fetch(c, req, r)
 		return
 	case keyAPIVersions:
 		if req.version > req.api.max {
-			c.answer(r, encode(req, s.unsupportedVersion()))
+			c.answer(r, encode(*req, s.unsupportedVersion()))
 			return
 		}
 	}
-	msg, err := s.decode(req)
+	msg, err := s.decode(*req)
 	if err != nil {
 		r.fault = &fault{refusedFrame, fmt.Errorf("API key %d version %d: %w", req.api.key, req.version, err)}
 		return
 	}
-	ctx := c.polls
-	if req.api.key != keyJoinGroup && req.api.key != keySyncGroup {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(c.work, maxHandling)
+	var resp kmsg.Response
+	if req.api.key == keyJoinGroup || req.api.key == keySyncGroup {
+		kept := detach(msg)
+		req.body = nil // may be much larger than what is kept
+		if c.park(r, kept) {
+			resp = s.dispatch(c.polls, c, req, msg)
+		} else {
+			resp = s.noRoomToWait(msg)
+		}
+	} else {
+		ctx, cancel := context.WithTimeout(c.work, handlingTime(req.api.key))
 		defer cancel()
+		resp = s.dispatch(ctx, c, req, msg)
 	}
-	resp := s.dispatch(ctx, c, req, msg)
 	if resp == nil {
 		r.fault = &fault{refusedPanic, fmt.Errorf("no handler for API key %d", req.api.key)}
 		return
 	}
 	resp.SetVersion(req.version)
-	c.answer(r, encode(req, resp))
+	c.answer(r, encode(*req, resp))
 }
 
 // decode checks the body by the layout of its key and only then lets kmsg build it. Byte fields alias the frame.
@@ -66,7 +88,7 @@ func (s *Server) decode(req request) (kmsg.Request, error) {
 	return msg, nil
 }
 
-func (s *Server) dispatch(ctx context.Context, c *conn, req request, msg kmsg.Request) kmsg.Response {
+func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.Request) kmsg.Response {
 	switch msg := msg.(type) {
 	case *kmsg.ApiVersionsRequest:
 		return s.apiVersions(msg)

@@ -67,7 +67,7 @@ func startServer(tb testing.TB, cluster *fakeCluster, change ...func(*Config, *D
 	seen := &counts{refused: make(map[string]int), errors: make(map[int16]int)}
 	deps := Deps{
 		View: cluster, Commands: cluster, Batches: cluster, Reader: cluster, Groups: noGroups{},
-		Now: time.Now, Observer: seen, Log: slog.New(slog.NewTextHandler(tb.Output(), nil)),
+		Now: time.Now, Observer: seen, Log: testLog(tb),
 		NewTopicID: func() (id record.TopicID) {
 			drawing.Lock()
 			defer drawing.Unlock()
@@ -238,4 +238,9 @@ func receive[R kmsg.Response](w *wire, req kmsg.Request, correlation int32) R {
 		w.t.Fatalf("no answer of the right type to %T", req)
 	}
 	return resp
+}
+
+func testLog(tb testing.TB) *slog.Logger {
+	tb.Helper()
+	return slog.New(slog.NewTextHandler(tb.Output(), nil))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/bargedata/barge/batcher"
 	"github.com/bargedata/barge/fetch"
@@ -75,7 +76,7 @@ func startAgent(t *testing.T, change func(*ingest.Config)) (addr string) {
 		t.Fatal(err)
 	}
 	batches, err := batcher.New(batcher.Config{
-		Session: opened.Session, FlushInterval: 10 * time.Millisecond, OnCommit: reader.Seed,
+		Session: opened.Session, FlushInterval: 10 * time.Millisecond, OnUploaded: reader.Seed,
 	}, store, sequencer, time.Now, random(), nil, logger)
 	if err != nil {
 		t.Fatal(err)
@@ -405,4 +406,51 @@ func TestPipelinedIdempotentProducerKeepsItsOrder(t *testing.T) {
 			t.Fatalf("record %d is %s at offset %d", i, r.Value, r.Offset)
 		}
 	}
+}
+
+// Consumers that ask for much and read nothing use the memory of replies up. Those who read go on, slower at most.
+func TestConsumersThatDoNotReadHoldUpNobody(t *testing.T) {
+	addr := startAgent(t, func(c *ingest.Config) { c.FetchBytes, c.ReplyBytes = 16<<20, 64<<20 })
+	createTopic(t, addr, "large", 1, map[string]string{"max.message.bytes": fmt.Sprint(16 << 20)})
+	createTopic(t, addr, "small", 1, nil)
+	cl := client(t, addr, kgo.ProducerBatchMaxBytes(12<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for range 40 {
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "large", Value: make([]byte, 900<<10)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "small", Value: []byte("v")},
+		&kgo.Record{Topic: "large", Value: make([]byte, 10<<20)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.SessionEpoch = 12, 500, 1, 1<<30, -1
+	ft := kmsg.NewFetchRequestTopic()
+	ft.Topic = "large"
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.PartitionMaxBytes = 1 << 30
+	ft.Partitions = append(ft.Partitions, p)
+	req.Topics = append(req.Topics, ft)
+	for i := range 12 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+		for n := range 2 {
+			if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, int32(2*i+n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	time.Sleep(2 * time.Second) // until they hold what they can get
+	start := time.Now()
+	consume(t, addr, "small", 1)
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("one record took %v", took)
+	}
+	// The whole of the large topic, with a batch of 10 MiB at its end.
+	consume(t, addr, "large", 41)
+	t.Logf("all of the large topic was read after %v", time.Since(start))
 }

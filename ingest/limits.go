@@ -63,6 +63,27 @@ func (b *byteBudget) force(n int64) {
 	b.mu.Unlock()
 }
 
+// try takes n bytes if they are free, past those who wait.
+func (b *byteBudget) try(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.fits(n) {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+// share takes as much of want as one of many may have, past those who wait: one part in parts of what is free. However
+// many come, a little is left for the next. It returns what it took, perhaps nothing.
+func (b *byteBudget) share(want, parts int64) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := max(min(want, (b.capacity-b.used)/parts), 0)
+	b.used += n
+	return n
+}
+
 // release gives n bytes back.
 func (b *byteBudget) release(n int64) {
 	b.mu.Lock()

@@ -65,7 +65,12 @@ func (s *Server) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) 
 				c = codeOf(fresh)
 			default:
 				g.Go(func() error {
-					answer.ErrorCode = s.refuse(keyListOffsets, s.listOffset(ctx, req, part, p, answer))
+					c := codeKafkaStorageError
+					_ = s.guarded(ctx, keyListOffsets, func() error { // a panic leaves c as it is
+						c = s.listOffset(ctx, req, part, p, answer)
+						return nil
+					})
+					answer.ErrorCode = s.refuse(keyListOffsets, c)
 					return nil
 				})
 				continue

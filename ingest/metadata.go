@@ -147,7 +147,11 @@ func (s *Server) autoCreate(ctx context.Context, missing map[string]int, create 
 		default:
 			begun++
 			g.Go(func() error {
-				t, err := s.createTopic(ctx, metadata.CreateTopic{Name: name, Partitions: s.cfg.NumPartitions})
+				var t metadata.Topic
+				err := s.guarded(ctx, keyMetadata, func() (err error) {
+					t, err = s.createTopic(ctx, metadata.CreateTopic{Name: name, Partitions: s.cfg.NumPartitions})
+					return err
+				})
 				answers[i] = autoCreated{t, codeOf(err)}
 				switch answers[i].code {
 				case codeTopicAlreadyExists: // somebody else was first

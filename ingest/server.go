@@ -90,7 +90,7 @@ type Deps struct {
 
 	// Fresh returns once the View holds all that was in the log when it was called. Ends of partitions are told, and
 	// offsets beyond them refused, only after it: an end that seems to go back makes clients reset (KIP-320). Nil where
-	// the View is never behind, which is so on the agent that is the sequencer.
+	// the View is never behind and cannot be deposed.
 	Fresh func(ctx context.Context) error
 
 	Now        func() time.Time
@@ -109,7 +109,9 @@ type Server struct {
 
 	memory     *byteBudget // Produce requests
 	replies    *byteBudget // all replies
+	large      *byteBudget // first batches of replies that find no room in replies
 	control    *byteBudget // all other requests
+	parked     *byteBudget // of those, the ones that wait for something to happen
 	door       *doorman
 	validators chan struct{} // tokens: batches being decompressed at a time
 	ids        *idBlocks
@@ -150,7 +152,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		layouts:    make(map[int16][]field),
 		memory:     newByteBudget(cfg.MemoryBytes),
 		replies:    newByteBudget(cfg.ReplyBytes),
+		large:      newByteBudget(largestBatch),
 		control:    newByteBudget(max(cfg.MemoryBytes/8, 8<<20)),
+		parked:     newByteBudget(max(cfg.MemoryBytes/8, 8<<20)),
 		door:       newDoorman(cfg.MaxConnections, cfg.MaxConnectionsPerIP),
 		validators: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		ids:        newIDBlocks(deps.Commands),
