@@ -105,7 +105,7 @@ func (c *Compactor) Run(ctx context.Context) error {
 		err := c.round(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // the round was cut by the stop that was asked for
+			return nil // the round was cut by the stop that was asked for
 		case errors.Is(err, metadata.ErrFenced):
 			return err
 		case err != nil:
