@@ -199,7 +199,7 @@ func TestRefusalsCarryKafkasCodes(t *testing.T) {
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not root: no small file system can be mounted to be filled; the file driver's own tests cover a full disk with injected faults")
+		t.Skip("not root: no small file system can be mounted to be filled; what ENOSPC means to the store is tested in objectstore/file")
 	}
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
