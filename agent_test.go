@@ -17,7 +17,9 @@ import (
 
 	"github.com/bargedata/barge"
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
 	"github.com/bargedata/barge/tableflow/delta"
 )
 
@@ -423,5 +425,96 @@ func TestAStoreThatLetsTwoWritersWinIsRefused(t *testing.T) {
 	defer cancel()
 	if err := agent.Run(ctx); !errors.Is(err, objectstore.ErrNotAtomic) || !strings.Contains(err.Error(), "postgres") {
 		t.Fatalf("agent on a store without atomic creates: %v, want ErrNotAtomic and the way out", err)
+	}
+}
+
+// A stop does not wait for the flush interval: what producers wait for is written at once, and they hear of it.
+func TestAStopAnswersWhatWaitsForTheFlush(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	a := start(t, store, func(c *barge.Config) { c.FlushInterval = time.Hour; c.DrainTimeout = 5 * time.Second })
+	c := newClient(t, a, kgo.DefaultProduceTopic("logs"))
+	acked := make(chan error, 1)
+	c.Produce(t.Context(), kgo.StringRecord("000000"), func(_ *kgo.Record, err error) { acked <- err })
+	eventually(t, "the record waits for its flush", func() bool { return a.Stats().WaitingBytes > 0 })
+	if err := a.stop(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-acked:
+		if err != nil {
+			t.Errorf("the record was not acknowledged at the stop: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the record was never answered")
+	}
+	consume(t, start(t, store, nil), "logs", 1)
+}
+
+// A job claim of an agent that died must not keep its topic from the table for ever.
+func TestClaimsOfADeadAgentEndWithItsSession(t *testing.T) {
+	store := objectstore.NewMemory(time.Now)
+	var ids byte
+	newID := func() (id [16]byte) { ids++; id[0] = ids; return id }
+	quiet := slog.New(slog.DiscardHandler)
+	log, err := bucketlog.New(store, bucketlog.Config{Prefix: "meta/0"}, newID, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Create(t.Context(), "cluster.json", []byte(`{"id":"c","format":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	dead := metadata.NewSequencer(metadata.SequencerConfig{Owner: "dead"}, log, metadata.NewView(), time.Now, newID, quiet)
+	ctx, kill := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- dead.Run(ctx) }()
+	<-dead.Ready()
+	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, dead, metadata.OpenSession{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := record.TopicID{1}
+	for _, cmd := range []metadata.Command{
+		metadata.CreateTopic{ID: id, Name: "logs", Partitions: 1},
+		metadata.ClaimJob{Session: opened.Session, Topics: []record.TopicID{id}, Outputs: []string{"tables/logs/_data/dead.parquet"}},
+	} {
+		if _, err := dead.Do(ctx, cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+
+	a := start(t, store, nil)
+	produce(t, a, "logs", 0, 10)
+	eventually(t, "10 rows in the table", func() bool { return tableRows(t, store, "logs") == 10 })
+}
+
+func TestAStoreThatIsNotOursIsRefused(t *testing.T) {
+	for name, c := range map[string]struct{ key, body, want string }{
+		"other objects": {"photos/cat.jpg", "x", "photos/cat.jpg"},
+		"later format":  {"cluster.json", `{"id":"c","format":2}`, "upgrade"},
+		"damaged":       {"cluster.json", `{"id":`, "cluster.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := objectstore.NewMemory(time.Now)
+			if _, err := store.Create(t.Context(), c.key, []byte(c.body)); err != nil {
+				t.Fatal(err)
+			}
+			cfg := barge.DefaultConfig()
+			cfg.Listen, cfg.HTTP = "127.0.0.1:0", ""
+			agent, err := barge.New(cfg, barge.Parts{
+				Logger: slog.New(slog.DiscardHandler), Env: func(string) string { return "" }, Now: time.Now, Store: store,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := agent.Run(ctx); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("agent: %v, want a refusal that names %q", err, c.want)
+			}
+		})
 	}
 }

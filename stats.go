@@ -14,6 +14,8 @@ import (
 type Stats struct {
 	ProducedBytes, ProducedRecords, FetchedBytes int64
 
+	WaitingBytes int64 // of producers, taken and not answered
+
 	Objects  int64         // WAL objects committed
 	Requests int64         // to the store
 	P50, P99 time.Duration // of recent produce requests, from hand-over to acknowledgement
@@ -37,7 +39,7 @@ func (a *Agent) Stats() Stats {
 	s := Stats{
 		ProducedBytes: totals.ProducedBytes, ProducedRecords: max(0, recordsIn(live.view)-live.recordsBefore), // a deleted topic takes its share along FetchedBytes: totals.FetchedBytes,
 		P50: totals.P50, P99: totals.P99,
-		Objects: int64(live.batcher.Stats().Objects), Requests: live.meter.Snapshot().Total(),
+		WaitingBytes: live.batcher.Stats().BufferedBytes, Objects: int64(live.batcher.Stats().Objects), Requests: live.meter.Snapshot().Total(),
 	}
 	for _, t := range live.view.Topics() {
 		if table := tableOf(live.view, t); table != nil {

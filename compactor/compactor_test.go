@@ -28,6 +28,7 @@ type lab struct {
 	// refuse, when set, answers a command instead of the log.
 	refuse func(metadata.Command) error
 	count  uint64
+	lie    int32 // records more than there are, told to the log
 	sess   metadata.SessionID
 }
 
@@ -108,7 +109,7 @@ func (l *lab) produce(n int, topics ...metadata.Topic) string {
 			l.t.Fatal(err)
 		}
 		commit.Runs = append(commit.Runs, metadata.CommitRun{Partition: p, Batches: []metadata.CommitBatch{{
-			Len: batch.Len(), Records: batch.OffsetCount(), MaxTimestamp: batch.MaxTimestamp(), ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1,
+			Len: batch.Len(), Records: batch.OffsetCount() + l.lie, MaxTimestamp: batch.MaxTimestamp(), ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1,
 		}}})
 	}
 	body, runs, err := w.Finish()
@@ -352,6 +353,21 @@ func TestAnObjectThatCannotBeDeletedKeepsNoOther(t *testing.T) {
 	}
 	if got := l.view.Released(); len(got) != 1 || got[0].Key != held {
 		t.Errorf("released: %v, want the held object alone", got)
+	}
+}
+
+// The log says that a run holds more records than its batches do: nothing of it may enter a file under wrong offsets.
+func TestARunThatIsNotWhatTheLogSaysEntersNoFile(t *testing.T) {
+	l := newLab(t)
+	a := l.createTopic("a", nil)
+	l.lie = 1
+	key := l.produce(3, a)
+	l.clock = l.clock.Add(time.Minute)
+	if err := l.compactor().round(t.Context()); !errors.Is(err, metadata.ErrCorrupt) {
+		t.Errorf("round: %v, want ErrCorrupt", err)
+	}
+	if len(l.view.Files(a.ID)) != 0 || !l.exists(key) {
+		t.Error("a file took the run, or its object is gone")
 	}
 }
 

@@ -27,17 +27,6 @@ func (id TopicID) String() string { return base64.RawURLEncoding.EncodeToString(
 // Hex renders the id as 32 lower-case hexadecimal digits, the form used in object keys.
 func (id TopicID) Hex() string { return hex.EncodeToString(id[:]) }
 
-// ParseTopicID reads what String wrote.
-func ParseTopicID(s string) (TopicID, error) {
-	var id TopicID
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(b) != len(id) {
-		return TopicID{}, fmt.Errorf("topic id %q: want 22 characters of URL-safe base64", s)
-	}
-	copy(id[:], b)
-	return id, nil
-}
-
 // Partition names one Kafka partition of one topic incarnation. It is comparable and ordered by Compare.
 type Partition struct {
 	Topic TopicID

@@ -173,10 +173,6 @@ func (w *Writer) Append(r *record.Record) error {
 	return nil
 }
 
-// Size estimates the file's size so far, in bytes: what was written, plus the row group at hand (compressed pages, and
-// raw bytes of pages still open).
-func (w *Writer) Size() int64 { return w.pw.Size() }
-
 // Close ends the file and tells what it holds. The stream is not closed. A file without rows is legal.
 func (w *Writer) Close() (FileStats, error) {
 	if w.err != nil {
