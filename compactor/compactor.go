@@ -40,6 +40,7 @@ type Config struct {
 	Limits       Limits
 	CommitBudget int   // table commits per second in the whole cluster
 	Decompressed int64 // cap on one batch, bytes
+	ReadAhead    int   // WAL objects read at once; 1: a round starts no goroutine
 	Fence        bool  // keep foreign writers off by a private writer feature
 }
 
@@ -51,6 +52,7 @@ func DefaultConfig() Config {
 		Limits:       DefaultLimits(),
 		CommitBudget: 20,
 		Decompressed: record.DefaultLimits().Decompressed,
+		ReadAhead:    4,
 		Fence:        true,
 	}
 }
@@ -102,7 +104,7 @@ func (c *Compactor) Run(ctx context.Context) error {
 	timer := time.NewTicker(c.cfg.Tick)
 	defer timer.Stop()
 	for {
-		err := c.round(ctx)
+		err := c.Round(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil // the round was cut by the stop that was asked for
@@ -119,8 +121,9 @@ func (c *Compactor) Run(ctx context.Context) error {
 	}
 }
 
-// round does everything that is due once. What fails waits for its next try alone and keeps nothing else from its turn.
-func (c *Compactor) round(ctx context.Context) error {
+// Round does everything that is due, once. What fails waits for its next try alone and keeps nothing else from its turn; the
+// errors are joined. With Config.ReadAhead 1 it starts no goroutine. Not safe for concurrent use, nor beside Run.
+func (c *Compactor) Round(ctx context.Context) error {
 	defer c.rounds.Add(1)
 	errs := []error{c.compact(ctx), c.project(ctx)}
 	if work := "released objects"; c.retry.ready(work, c.now()) {

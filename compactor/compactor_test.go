@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -174,14 +175,14 @@ func TestRoundMovesRunsIntoFilesAndTheTable(t *testing.T) {
 	a, b := l.createTopic("a", nil), l.createTopic("b", map[string]string{"barge.table.enable": "false"})
 	first, second := l.produce(3, a, b), l.produce(2, a)
 	c := l.compactor()
-	if err := c.round(t.Context()); err != nil {
+	if err := c.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if files := l.view.Files(a.ID); len(files) != 0 {
 		t.Fatalf("compacted before the interval passed: %v", files)
 	}
 	l.clock = l.clock.Add(time.Minute)
-	if err := c.round(t.Context()); err != nil {
+	if err := c.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(l.values(a), " "); got != "a-1-0 a-1-1 a-1-2 a-2-0 a-2-1" {
@@ -202,7 +203,7 @@ func TestRoundMovesRunsIntoFilesAndTheTable(t *testing.T) {
 		}
 	}
 	l.clock = l.clock.Add(c.cfg.ReleaseGrace)
-	if err := c.round(t.Context()); err != nil {
+	if err := c.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{first, second} {
@@ -236,7 +237,7 @@ func TestRoundIsRepeatedSafelyAfterAnyFailure(t *testing.T) {
 					return metadata.ErrUnavailable
 				}
 				for range 3 {
-					_ = l.compactor().round(t.Context())
+					_ = l.compactor().Round(t.Context())
 					l.clock = l.clock.Add(11 * time.Minute)
 					// The next one is a new agent's: it seals the session that is gone, whose claims end with it.
 					l.must(metadata.SealSession{Session: l.sess})
@@ -272,7 +273,7 @@ func TestADamagedObjectStopsItsJobAndNothingElse(t *testing.T) {
 	}
 	l.clock = l.clock.Add(time.Minute)
 	c := l.compactor()
-	if err := c.round(t.Context()); err == nil || !strings.Contains(err.Error(), bad) {
+	if err := c.Round(t.Context()); err == nil || !strings.Contains(err.Error(), bad) {
 		t.Fatalf("round over a damaged object: %v, want an error naming %s", err, bad)
 	}
 	if got := strings.Join(l.values(b), " "); got != "b-2-0 b-2-1 b-2-2" {
@@ -300,18 +301,18 @@ func TestABrokenTopicIsTriedLessAndLess(t *testing.T) {
 	c := New(cfg.cfg, l.view, l, meter, cfg.now, cfg.random, cfg.logger)
 	gets := func() int64 { return meter.Snapshot().Ops[objectstore.OpGet].Total() }
 	l.clock = l.clock.Add(time.Minute)
-	_ = c.round(t.Context()) // learns of the broken one
+	_ = c.Round(t.Context()) // learns of the broken one
 	for range 5 {
 		for _, tp := range good {
 			l.produce(1, tp)
 		}
 		l.clock = l.clock.Add(2 * time.Minute)
-		_ = c.round(t.Context())
+		_ = c.Round(t.Context())
 	}
 	before := gets()
 	for range 10 {
 		l.clock = l.clock.Add(time.Second)
-		_ = c.round(t.Context())
+		_ = c.Round(t.Context())
 	}
 	if n := gets() - before; n > 0 {
 		t.Errorf("%d objects were read in ten idle seconds because of one broken topic", n)
@@ -343,9 +344,9 @@ func TestAnObjectThatCannotBeDeletedKeepsNoOther(t *testing.T) {
 	l.clock = l.clock.Add(time.Minute)
 	base := l.compactor()
 	c := New(base.cfg, l.view, l, undeletable{l.store, held}, base.now, base.random, base.logger)
-	_ = c.round(t.Context())
+	_ = c.Round(t.Context())
 	l.clock = l.clock.Add(c.cfg.ReleaseGrace)
-	if err := c.round(t.Context()); err == nil || !strings.Contains(err.Error(), held) {
+	if err := c.Round(t.Context()); err == nil || !strings.Contains(err.Error(), held) {
 		t.Errorf("round: %v, want an error naming %s", err, held)
 	}
 	if l.exists(free) {
@@ -363,7 +364,7 @@ func TestARunThatIsNotWhatTheLogSaysEntersNoFile(t *testing.T) {
 	l.lie = 1
 	key := l.produce(3, a)
 	l.clock = l.clock.Add(time.Minute)
-	if err := l.compactor().round(t.Context()); !errors.Is(err, metadata.ErrCorrupt) {
+	if err := l.compactor().Round(t.Context()); !errors.Is(err, metadata.ErrCorrupt) {
 		t.Errorf("round: %v, want ErrCorrupt", err)
 	}
 	if len(l.view.Files(a.ID)) != 0 || !l.exists(key) {
@@ -378,12 +379,12 @@ func TestDeletedTopicsTableIsDropped(t *testing.T) {
 	l.produce(3, a, kept)
 	l.clock = l.clock.Add(time.Minute)
 	c := l.compactor()
-	if err := c.round(t.Context()); err != nil {
+	if err := c.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	l.must(metadata.DeleteTopic{ID: a.ID})
 	l.must(metadata.DeleteTopic{ID: kept.ID})
-	if err := c.round(t.Context()); err != nil {
+	if err := c.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	left, err := l.store.List(t.Context(), "tables/", "", 100)
@@ -401,5 +402,42 @@ func TestDeletedTopicsTableIsDropped(t *testing.T) {
 	again := ask[metadata.CreateTopicResult](l, metadata.CreateTopic{ID: topic("b", nil).ID, Name: "kept", Partitions: 1})
 	if again.Err != nil || again.Topic.TableDir != "tables/kept@"+again.Topic.ID.Hex() {
 		t.Errorf("a new topic of the kept name got %q (%v)", again.Topic.TableDir, again.Err)
+	}
+}
+
+// A store whose calls must all come from the goroutine that runs the round.
+type oneGoroutine struct {
+	objectstore.Store
+	t  *testing.T
+	id string
+}
+
+func goroutine() string {
+	buf := make([]byte, 64)
+	return strings.Fields(string(buf[:runtime.Stack(buf, false)]))[1]
+}
+
+func (o oneGoroutine) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
+	if got := goroutine(); got != o.id {
+		o.t.Errorf("%s is read by goroutine %s, the round runs on %s", key, got, o.id)
+	}
+	return o.Store.Get(ctx, key, maxBytes)
+}
+
+func TestARoundWithoutReadAheadStartsNoGoroutine(t *testing.T) {
+	l := newLab(t)
+	a := l.createTopic("a", nil)
+	for range 5 {
+		l.produce(1, a)
+	}
+	l.clock = l.clock.Add(time.Minute)
+	base := l.compactor()
+	base.cfg.ReadAhead = 1
+	c := New(base.cfg, l.view, l, oneGoroutine{l.store, t, goroutine()}, base.now, base.random, base.logger)
+	if err := c.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(l.values(a)); got != 5 {
+		t.Errorf("the topic holds %d records, want 5", got)
 	}
 }

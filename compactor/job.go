@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	readAhead    = 4       // WAL objects read at once
 	maxObject    = 1 << 30 // bytes; far above what a batcher writes
 	releaseLimit = 10 * time.Second
 	addLimit     = 4 << 10 // bytes of a Delta add in a log entry
@@ -106,22 +105,19 @@ func (c *Compactor) writeFiles(ctx context.Context, job Job, outputs []string) (
 // readObjects gets each object once and verifies it whole: every byte of a run that enters a file has passed its CRC.
 func (c *Compactor) readObjects(ctx context.Context, inputs []Input) (map[string][]byte, error) {
 	bodies := make([][]byte, len(inputs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readAhead)
-	for i, in := range inputs {
-		g.Go(func() error {
-			body, err := c.store.Get(ctx, in.Key, maxObject)
-			if err != nil {
-				return fmt.Errorf("get %s: %w", in.Key, err)
-			}
-			if _, _, err := record.ReadObject(body); err != nil {
-				return fmt.Errorf("read %s (%d bytes): %w", in.Key, len(body), err)
-			}
-			bodies[i] = body
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err := forEach(ctx, c.cfg.ReadAhead, len(inputs), func(ctx context.Context, i int) error {
+		key := inputs[i].Key
+		body, err := c.store.Get(ctx, key, maxObject)
+		if err != nil {
+			return fmt.Errorf("get %s: %w", key, err)
+		}
+		if _, _, err := record.ReadObject(body); err != nil {
+			return fmt.Errorf("read %s (%d bytes): %w", key, len(body), err)
+		}
+		bodies[i] = body
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	byKey := make(map[string][]byte, len(inputs))
@@ -129,6 +125,25 @@ func (c *Compactor) readObjects(ctx context.Context, inputs []Input) (map[string
 		byKey[in.Key] = bodies[i]
 	}
 	return byKey, nil
+}
+
+// forEach calls do for 0 to n-1, at most parallel at a time, until one fails: by goroutines where parallel is more than 1, and
+// otherwise by none.
+func forEach(ctx context.Context, parallel, n int, do func(ctx context.Context, i int) error) error {
+	if parallel <= 1 {
+		for i := range n {
+			if err := do(ctx, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
 }
 
 func writeTopic(out *bytes.Buffer, t TopicJob, bodies map[string][]byte, limits record.Limits) (tableflow.FileStats, error) {
