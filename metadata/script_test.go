@@ -89,7 +89,7 @@ func (s *script) check(d *datadriven.TestData) {
 		s.t.Errorf("%s: %s", d.Pos, fault)
 	}
 	snapshot := s.view.state.Encode()
-	if frozen := s.view.freeze().Encode(); !bytes.Equal(frozen, snapshot) {
+	if _, encode := s.view.Freeze(); !bytes.Equal(encode(), snapshot) {
 		s.t.Errorf("%s: a frozen state encodes to other bytes", d.Pos)
 	}
 	restored, err := DecodeState(snapshot)

@@ -6,21 +6,26 @@ import (
 	"time"
 )
 
-// seqCore decides what the sequencer does: events in, actions out, no clock, no goroutine, no I/O. The shell (Sequencer)
-// and a simulator drive it alike. It appends one entry at a time and puts everything that queued meanwhile in the next.
-type seqCore struct {
+// SequencerCore decides what the one agent that appends to the log does: events in, actions out, no clock, no goroutine, no
+// I/O, so one goroutine can drive it deterministically. Sequencer drives it beside the world, a simulator inside its own. It
+// appends one entry at a time and puts everything that queued meanwhile in the next. It is not safe for concurrent use.
+//
+// A driver takes the log over with TakeOver, makes a core with NewSequencerCore, hands Step every event and carries out the
+// actions Step returns, in their order, before the next event. Until EndAction every call that an action asked for is
+// answered by one event, however late.
+type SequencerCore struct {
 	cfg  SequencerConfig
 	ids  func() [16]byte
 	term uint64
 	next uint64 // slot of the next new entry
 	time int64  // of the last entry, milliseconds
 
-	queue      []*submission
+	queue      []*Submission
 	queueBytes int
 	flight     *flight // the one append under way, nil if none
 	waiting    bool    // flight is between two tries
 
-	questions    []*question // not answered yet
+	questions    []*Question // not answered yet
 	asked        uint64      // how many have come so far: the number of the next one
 	confirming   bool        // a check is under way, for the questions below confirmBelow
 	confirmBelow uint64
@@ -37,131 +42,86 @@ type seqCore struct {
 	ended    bool
 }
 
-// submission is one command on its way.
-type submission struct {
-	cmd     Command
-	encoded []byte
-	done    func(Result, error)
-}
-
-// question is one caller of Confirm.
-type question struct {
-	number uint64 // in the order of arrival
-	place  int    // in seqCore.questions, -1 when it is no longer there
-	done   func(error)
-}
-
-// flight is one entry from its making until its commands are answered.
-type flight struct {
-	entry   Entry
-	id      [16]byte
-	body    []byte
-	group   []*submission
-	below   uint64 // questions with a lower number came before the first try, so that its success answers them
-	tries   int
-	results []Result // set by the shell when it carries out actApply
-}
-
-// Events.
-type (
-	evSubmit       struct{ sub *submission }
-	evAppended     struct{ err error }
-	evRetry        struct{}
-	evCheckpointed struct{ err error }
-	evAsk          struct{ q *question }
-	evLeave        struct{ q *question } // who asked has gone; the question may have been answered meanwhile
-	evConfirmed    struct{ err error }
-	evConfirmAgain struct{}
-	evStop         struct{} // take nothing more, finish what is in flight
-	evGiveUp       struct{} // finishing took too long
-)
-
-// Actions, to be carried out in their order.
-type (
-	actAppend     struct{ flight *flight }  // then evAppended
-	actWait       struct{ d time.Duration } // then evRetry
-	actApply      struct{ flight *flight }
-	actAnswer     struct{ flight *flight }
-	actRefuse     struct{ group []*submission } // with ErrUnavailable
-	actCheckpoint struct{}                      // then evCheckpointed
-	actConfirm    struct{ next uint64 }         // then evConfirmed
-	actEnd        struct{ err error }           // no more events
-
-	actConfirmLater struct { // then evConfirmAgain
-		d   time.Duration
-		err error // of the check that failed
-	}
-	actTell struct {
-		questions []*question
-		err       error // nil: confirmed
-	}
-)
-
 const (
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = time.Second
 )
 
-// room reports whether another command may be submitted.
-func (c *seqCore) room() bool {
+// NewSequencerCore returns the core of a term that TakeOver took and caught view up for. ids makes the random identity of an
+// append.
+func NewSequencerCore(cfg SequencerConfig, view *View, ids func() [16]byte, start TakenOver) *SequencerCore {
+	return &SequencerCore{
+		cfg: cfg.withDefaults(), ids: ids, term: start.Term, next: start.Next, time: view.EntryTime(),
+		sinceEntries: start.Next - start.SnapshotSeq,
+	}
+}
+
+// Term is the term in which it appends.
+func (c *SequencerCore) Term() uint64 { return c.term }
+
+// Room reports whether another command may be submitted; when not, submitters wait.
+func (c *SequencerCore) Room() bool {
 	return !c.stopping && len(c.queue) < c.cfg.QueueCommands && c.queueBytes < c.cfg.QueueBytes
 }
 
-// roomToAsk reports whether another question may be asked.
-func (c *seqCore) roomToAsk() bool { return !c.stopping && len(c.questions) < c.cfg.QueueQuestions }
+// RoomToAsk reports whether another question may be asked; when not, askers wait.
+func (c *SequencerCore) RoomToAsk() bool {
+	return !c.stopping && len(c.questions) < c.cfg.QueueQuestions
+}
 
-// step takes one event; now is milliseconds since the Unix epoch.
-func (c *seqCore) step(ev any, now int64) []any {
+// Step takes one event and returns what is to be done about it; now is milliseconds since the Unix epoch. After EndAction it
+// does nothing.
+func (c *SequencerCore) Step(ev SequencerEvent, now int64) []SequencerAction {
 	if c.ended {
 		return nil
 	}
 	switch ev := ev.(type) {
-	case evSubmit:
+	case SubmitEvent:
 		if c.stopping {
-			return []any{actRefuse{[]*submission{ev.sub}}}
+			return []SequencerAction{RefuseAction{[]*Submission{ev.Sub}}}
 		}
-		c.queue = append(c.queue, ev.sub)
-		c.queueBytes += len(ev.sub.encoded)
+		c.queue = append(c.queue, ev.Sub)
+		c.queueBytes += len(ev.Sub.encoded)
 		return c.launch(nil, now)
-	case evAppended:
-		return c.appended(ev.err, now)
-	case evRetry:
+	case AppendedEvent:
+		return c.appended(ev.Err, now)
+	case RetryEvent:
 		c.waiting = false
-		return []any{actAppend{c.flight}}
-	case evCheckpointed:
+		return []SequencerAction{AppendAction{c.flight}}
+	case CheckpointedEvent:
 		c.checkpointing = false
-		if errors.Is(ev.err, ErrFenced) && c.flight == nil {
-			return c.end(ev.err)
+		if errors.Is(ev.Err, ErrFenced) && c.flight == nil {
+			return c.End(ev.Err)
 		}
 		return c.finish(nil)
-	case evAsk:
-		return c.ask(ev.q)
-	case evLeave:
-		c.forget(ev.q)
-	case evConfirmed:
-		return c.confirmed(ev.err)
-	case evConfirmAgain:
+	case AskEvent:
+		return c.ask(ev.Q)
+	case LeaveEvent:
+		c.forget(ev.Q)
+	case ConfirmedEvent:
+		return c.confirmed(ev.Err)
+	case ConfirmAgainEvent:
 		c.confirmLater = false
 		return c.confirm(nil)
-	case evStop:
+	case StopEvent:
 		c.stopping = true
-		var acts []any
+		var acts []SequencerAction
 		if len(c.queue) > 0 {
-			acts = append(acts, actRefuse{c.queue})
+			acts = append(acts, RefuseAction{c.queue})
 			c.queue, c.queueBytes = nil, 0
 		}
 		return c.finish(c.tell(acts, c.asked, errEnded))
-	case evGiveUp:
+	case GiveUpEvent:
 		c.gaveUp = true
 		if c.waiting {
-			return c.end(c.unsettled())
+			return c.End(c.unsettled())
 		}
 	}
 	return nil
 }
 
 // launch puts what is queued in flight, unless something is.
-func (c *seqCore) launch(acts []any, now int64) []any {
+func (c *SequencerCore) launch(acts []SequencerAction, now int64) []SequencerAction {
 	if c.flight != nil || len(c.queue) == 0 {
 		return acts
 	}
@@ -187,7 +147,7 @@ func (c *seqCore) launch(acts []any, now int64) []any {
 	}
 	f.body = w.b
 	c.flight = f
-	return append(acts, actAppend{f})
+	return append(acts, AppendAction{f})
 }
 
 // entryTime is the time of the next entry: the clock, but never less than in the entry before.
@@ -199,29 +159,29 @@ func (c *seqCore) launch(acts []any, now int64) []any {
 // time would then lag for hours behind the clock it is compared with, and a grace counted from it (ReleasedObject.ReleasedAt)
 // would be over when it begins. That is the worse side to err on: a leap costs producers their duplicate windows too early.
 // TODO: limit it once a second clock is at hand, the store's own time in Append's answer or that of other agents.
-func (c *seqCore) entryTime(now int64) int64 { return max(c.time, now) }
+func (c *SequencerCore) entryTime(now int64) int64 { return max(c.time, now) }
 
-func (c *seqCore) appended(err error, now int64) []any {
+func (c *SequencerCore) appended(err error, now int64) []SequencerAction {
 	f := c.flight
 	switch {
 	case err == nil:
 	case c.gaveUp:
-		return c.end(c.unsettled())
+		return c.End(c.unsettled())
 	case errors.Is(err, ErrUnknown):
 		d := min(firstRetry<<min(f.tries, 10), lastRetry)
 		f.tries++
 		c.waiting = true
-		return []any{actWait{d}}
+		return []SequencerAction{WaitAction{d}}
 	default:
-		return c.end(fmt.Errorf("append entry %d of term %d (%d bytes): %w", f.entry.Seq, c.term, len(f.body), err))
+		return c.End(fmt.Errorf("append entry %d of term %d (%d bytes): %w", f.entry.Seq, c.term, len(f.body), err))
 	}
 	c.flight = nil
 	c.next++
 	c.sinceEntries++
 	c.sinceBytes += int64(len(f.body))
 	// The next entry is on its way before anybody is answered.
-	acts := c.launch([]any{actApply{f}}, now)
-	acts = c.tell(append(acts, actAnswer{f}), f.below, nil)
+	acts := c.launch([]SequencerAction{ApplyAction{f}}, now)
+	acts = c.tell(append(acts, AnswerAction{f}), f.below, nil)
 	acts = c.confirm(acts)
 	if c.stopping {
 		return c.finish(acts)
@@ -235,10 +195,10 @@ func (c *seqCore) appended(err error, now int64) []any {
 // ask takes a question. What answers it is whatever begins from now on and succeeds first: the append of a new entry, or a
 // check of its own. An append or a check that is under way began too early and may have passed the log's end before the
 // question came.
-func (c *seqCore) ask(q *question) []any {
+func (c *SequencerCore) ask(q *Question) []SequencerAction {
 	if c.stopping {
 		q.place = -1
-		return []any{actTell{[]*question{q}, errEnded}}
+		return []SequencerAction{TellAction{[]*Question{q}, errEnded}}
 	}
 	q.number, q.place = c.asked, len(c.questions)
 	c.asked++
@@ -248,7 +208,7 @@ func (c *seqCore) ask(q *question) []any {
 
 // confirm begins a check for everybody who waits. Not beside an append: it would mostly find that very entry, and when the
 // append is settled the next one may answer for nothing.
-func (c *seqCore) confirm(acts []any) []any {
+func (c *SequencerCore) confirm(acts []SequencerAction) []SequencerAction {
 	if len(c.questions) == 0 {
 		c.confirmTries = 0
 		return acts
@@ -257,16 +217,16 @@ func (c *seqCore) confirm(acts []any) []any {
 		return acts
 	}
 	c.confirming, c.confirmBelow, c.confirmNext = true, c.asked, c.next
-	return append(acts, actConfirm{c.next})
+	return append(acts, ConfirmAction{c.term, c.next})
 }
 
 // confirmed takes the outcome of a check. If it met the entry of an append that began meanwhile (ErrUnknown), that append answers
 // everybody the check was for.
-func (c *seqCore) confirmed(err error) []any {
+func (c *SequencerCore) confirmed(err error) []SequencerAction {
 	c.confirming = false
 	switch {
 	case errors.Is(err, ErrFenced):
-		return c.end(fmt.Errorf("confirm entry %d of term %d: %w", c.next, c.term, err))
+		return c.End(fmt.Errorf("confirm entry %d of term %d: %w", c.next, c.term, err))
 	case err == nil:
 		c.confirmTries = 0
 		return c.confirm(c.tell(nil, c.confirmBelow, nil))
@@ -276,12 +236,12 @@ func (c *seqCore) confirmed(err error) []any {
 	d := min(firstRetry<<min(c.confirmTries, 10), lastRetry)
 	c.confirmTries++
 	c.confirmLater = true
-	return []any{actConfirmLater{d, err}}
+	return []SequencerAction{ConfirmLaterAction{d, err}}
 }
 
 // tell answers the questions below a number.
-func (c *seqCore) tell(acts []any, below uint64, err error) []any {
-	var told []*question
+func (c *SequencerCore) tell(acts []SequencerAction, below uint64, err error) []SequencerAction {
+	var told []*Question
 	for i := 0; i < len(c.questions); {
 		if q := c.questions[i]; q.number < below {
 			told = append(told, q)
@@ -293,10 +253,10 @@ func (c *seqCore) tell(acts []any, below uint64, err error) []any {
 	if told == nil {
 		return acts
 	}
-	return append(acts, actTell{told, err})
+	return append(acts, TellAction{told, err})
 }
 
-func (c *seqCore) forget(q *question) {
+func (c *SequencerCore) forget(q *Question) {
 	if q.place < 0 {
 		return
 	}
@@ -308,34 +268,35 @@ func (c *seqCore) forget(q *question) {
 	q.place = -1
 }
 
-func (c *seqCore) checkpoint(acts []any) []any {
+func (c *SequencerCore) checkpoint(acts []SequencerAction) []SequencerAction {
 	c.checkpointing = true
 	c.sinceEntries, c.sinceBytes = 0, 0
-	return append(acts, actCheckpoint{})
+	return append(acts, CheckpointAction{c.term})
 }
 
 // finish ends a stopping sequencer once nothing is under way, with a last checkpoint so that the next start is quick.
-func (c *seqCore) finish(acts []any) []any {
+func (c *SequencerCore) finish(acts []SequencerAction) []SequencerAction {
 	switch {
 	case !c.stopping || c.flight != nil || c.checkpointing:
 		return acts
 	case c.sinceEntries > 0 && !c.gaveUp:
 		return c.checkpoint(acts)
 	}
-	return append(acts, c.end(nil)...)
+	return append(acts, c.End(nil)...)
 }
 
-// end answers everybody who waits; an entry in flight may still be in the log.
-func (c *seqCore) end(err error) []any {
+// End ends the core with err and answers everybody who waits; an entry in flight may still be in the log. It is for a driver that
+// can not go on; an end that the core decides itself comes as an EndAction.
+func (c *SequencerCore) End(err error) []SequencerAction {
 	c.ended = true
 	group := c.queue
 	if c.flight != nil {
 		group = append(c.flight.group, c.queue...)
 	}
 	c.queue, c.flight = nil, nil
-	return append(c.tell([]any{actRefuse{group}}, c.asked, errEnded), actEnd{err})
+	return append(c.tell([]SequencerAction{RefuseAction{group}}, c.asked, errEnded), EndAction{err})
 }
 
-func (c *seqCore) unsettled() error {
+func (c *SequencerCore) unsettled() error {
 	return fmt.Errorf("stopped with entry %d of term %d unsettled: %w", c.flight.entry.Seq, c.term, ErrUnknown)
 }

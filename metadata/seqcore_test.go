@@ -13,7 +13,7 @@ func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
 	submitted, confirmed := 0, 0
 	for seed := range uint64(450) {
 		sim := &coreSim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 9)), nextSlot: 10}
-		sim.core = &seqCore{
+		sim.core = &SequencerCore{
 			cfg: SequencerConfig{
 				EntryCommands: 1 + sim.rng.IntN(6), EntryBytes: 40, QueueCommands: 8, QueueBytes: 200, QueueQuestions: 5,
 				CheckpointEntries: 1 + sim.rng.Uint64N(9), CheckpointBytes: 500,
@@ -37,7 +37,7 @@ type coreSim struct {
 	t    *testing.T
 	seed uint64
 	rng  *rand.Rand
-	core *seqCore
+	core *SequencerCore
 
 	nextSlot      uint64
 	appending     *flight // call under way
@@ -46,13 +46,13 @@ type coreSim struct {
 	checkpointing bool
 	over          bool
 	submitted     int
-	answers       map[*submission]int
-	applied       map[*submission]bool
+	answers       map[*Submission]int
+	applied       map[*Submission]bool
 	lastTime      int64
 
 	tick         int // counts asking and beginning
-	questions    map[*question]asked
-	waitingFor   []*question
+	questions    map[*Question]asked
+	waitingFor   []*Question
 	confirming   bool
 	confirmNext  uint64
 	confirmBegan int
@@ -69,48 +69,48 @@ type asked struct {
 }
 
 func (s *coreSim) run() {
-	s.answers, s.applied, s.questions = map[*submission]int{}, map[*submission]bool{}, map[*question]asked{}
+	s.answers, s.applied, s.questions = map[*Submission]int{}, map[*Submission]bool{}, map[*Question]asked{}
 	stopped := false
 	for step := 0; !s.over; step++ {
 		if step > 10_000 {
 			s.t.Fatalf("seed %d: no end", s.seed)
 		}
 		switch k := s.rng.IntN(14); {
-		case k < 4 && s.core.room():
-			sub := &submission{cmd: OpenSession{}, encoded: make([]byte, 1+s.rng.IntN(30))}
+		case k < 4 && s.core.Room():
+			sub := &Submission{cmd: OpenSession{}, encoded: make([]byte, 1+s.rng.IntN(30))}
 			s.answers[sub] = 0
 			s.submitted++
-			s.step(evSubmit{sub})
+			s.step(SubmitEvent{sub})
 		case k < 7 && s.appending != nil && !s.waiting:
 			s.endAppend()
 		case k == 7 && s.waiting:
 			s.waiting = false
-			s.step(evRetry{})
+			s.step(RetryEvent{})
 		case k == 8 && s.checkpointing:
 			s.checkpointing = false
-			s.step(evCheckpointed{[]error{nil, errors.New("store is away")}[s.rng.IntN(2)]})
+			s.step(CheckpointedEvent{0, []error{nil, errors.New("store is away")}[s.rng.IntN(2)]})
 		case k == 9 && !stopped && step > 200:
 			stopped = true
-			s.step(evStop{})
+			s.step(StopEvent{})
 		case k == 9 && stopped && s.rng.IntN(20) == 0:
-			s.step(evGiveUp{})
-		case k == 10 && s.core.roomToAsk():
-			q := &question{}
+			s.step(GiveUpEvent{})
+		case k == 10 && s.core.RoomToAsk():
+			q := &Question{}
 			s.tick++
 			s.questions[q] = asked{at: s.tick}
 			s.waitingFor = append(s.waitingFor, q)
-			s.step(evAsk{q})
+			s.step(AskEvent{q})
 		case k == 11 && len(s.waitingFor) > 0 && s.rng.IntN(4) == 0:
 			q := s.waitingFor[s.rng.IntN(len(s.waitingFor))] // may have been answered already
 			a := s.questions[q]
 			a.left = true
 			s.questions[q] = a
-			s.step(evLeave{q})
+			s.step(LeaveEvent{q})
 		case k == 12 && s.confirming:
 			s.endConfirm()
 		case k == 13 && s.confirmLater:
 			s.confirmLater = false
-			s.step(evConfirmAgain{})
+			s.step(ConfirmAgainEvent{})
 		}
 		if open := s.open(); !s.over && open > 0 && s.appending == nil && !s.confirming && !s.confirmLater {
 			s.t.Fatalf("seed %d: nothing will answer %d questions", s.seed, open)
@@ -118,7 +118,7 @@ func (s *coreSim) run() {
 	}
 	for _, a := range s.questions {
 		if a.answers != 1 && !a.left || a.answers > 1 {
-			s.t.Fatalf("seed %d: a question was answered %d times", s.seed, a.answers)
+			s.t.Fatalf("seed %d: a Question was answered %d times", s.seed, a.answers)
 		}
 	}
 	for sub, n := range s.answers {
@@ -156,7 +156,7 @@ func (s *coreSim) endConfirm() {
 	if err == nil {
 		s.proof = max(s.proof, s.confirmBegan)
 	}
-	s.step(evConfirmed{err})
+	s.step(ConfirmedEvent{err})
 }
 
 func (s *coreSim) endAppend() {
@@ -174,16 +174,16 @@ func (s *coreSim) endAppend() {
 		s.settled = true
 		s.proof = max(s.proof, s.appendBegan)
 	}
-	s.step(evAppended{err})
+	s.step(AppendedEvent{err})
 }
 
-func (s *coreSim) step(ev any) {
-	for _, act := range s.core.step(ev, s.rng.Int64N(1000)) {
+func (s *coreSim) step(ev SequencerEvent) {
+	for _, act := range s.core.Step(ev, s.rng.Int64N(1000)) {
 		if s.over {
 			s.t.Fatalf("seed %d: %T after the end", s.seed, act)
 		}
 		switch act := act.(type) {
-		case actAppend:
+		case AppendAction:
 			f := act.flight
 			if s.appending != nil && s.appending != f {
 				s.t.Fatalf("seed %d: two appends at once", s.seed)
@@ -197,9 +197,9 @@ func (s *coreSim) step(ev any) {
 				s.appendBegan = s.tick
 			}
 			s.appending, s.lastTime = f, f.entry.Time
-		case actWait:
+		case WaitAction:
 			s.waiting = true
-		case actApply:
+		case ApplyAction:
 			if s.appending != act.flight || !s.settled {
 				s.t.Fatalf("seed %d: entry %d applied before it was durable", s.seed, act.flight.entry.Seq)
 			}
@@ -208,31 +208,31 @@ func (s *coreSim) step(ev any) {
 			for _, sub := range act.flight.group {
 				s.applied[sub] = true
 			}
-		case actAnswer:
+		case AnswerAction:
 			for _, sub := range act.flight.group {
 				if !s.applied[sub] {
 					s.t.Fatalf("seed %d: answered before it was applied", s.seed)
 				}
 				s.answers[sub]++
 			}
-		case actRefuse:
+		case RefuseAction:
 			for _, sub := range act.group {
 				s.answers[sub]++
 			}
-		case actCheckpoint:
+		case CheckpointAction:
 			if s.checkpointing {
 				s.t.Fatalf("seed %d: two checkpoints at once", s.seed)
 			}
 			s.checkpointing = true
-		case actConfirm:
-			if s.confirming || s.appending != nil || s.open() == 0 || act.next != s.nextSlot {
-				s.t.Fatalf("seed %d: check of slot %d (next %d) beside another (%v) or an append, or for nobody", s.seed, act.next, s.nextSlot, s.confirming)
+		case ConfirmAction:
+			if s.confirming || s.appending != nil || s.open() == 0 || act.Next != s.nextSlot {
+				s.t.Fatalf("seed %d: check of slot %d (next %d) beside another (%v) or an append, or for nobody", s.seed, act.Next, s.nextSlot, s.confirming)
 			}
 			s.tick++
-			s.confirming, s.confirmNext, s.confirmBegan = true, act.next, s.tick
-		case actConfirmLater:
+			s.confirming, s.confirmNext, s.confirmBegan = true, act.Next, s.tick
+		case ConfirmLaterAction:
 			s.confirmLater = true
-		case actTell:
+		case TellAction:
 			for _, q := range act.questions {
 				a := s.questions[q]
 				if a.answers++; act.err == nil {
@@ -240,13 +240,13 @@ func (s *coreSim) step(ev any) {
 				}
 				s.questions[q] = a
 				if act.err == nil && a.at > s.proof {
-					s.t.Fatalf("seed %d: a question asked at %d was answered by what began at %d", s.seed, a.at, s.proof)
+					s.t.Fatalf("seed %d: a Question asked at %d was answered by what began at %d", s.seed, a.at, s.proof)
 				}
 				if a.left {
 					s.t.Fatalf("seed %d: somebody who had gone was answered", s.seed)
 				}
 			}
-		case actEnd:
+		case EndAction:
 			s.over = true
 		}
 	}
@@ -255,7 +255,7 @@ func (s *coreSim) step(ev any) {
 // Entry time follows the clock of a process, over a long stop too, and never goes back.
 func TestEntryTimeFollowsTheClockAndNeverGoesBack(t *testing.T) {
 	const day = 24 * 60 * 60 * 1000
-	core := &seqCore{cfg: SequencerConfig{}.withDefaults(), ids: func() (id [16]byte) { return id }, time: 10 * day}
+	core := &SequencerCore{cfg: SequencerConfig{}.withDefaults(), ids: func() (id [16]byte) { return id }, time: 10 * day}
 	for _, step := range []struct{ clock, want int64 }{
 		{40 * day, 40 * day}, // the agent was off for a month
 		{40*day + 5, 40*day + 5},
@@ -264,10 +264,10 @@ func TestEntryTimeFollowsTheClockAndNeverGoesBack(t *testing.T) {
 		{42 * day, 42 * day}, // slept, or leapt
 		{42 * day, 42 * day},
 	} {
-		acts := core.step(evSubmit{&submission{cmd: OpenSession{}}}, step.clock)
+		acts := core.Step(SubmitEvent{&Submission{cmd: OpenSession{}}}, step.clock)
 		if len(acts) != 1 || core.flight == nil || core.flight.entry.Time != step.want {
 			t.Fatalf("clock %d: %+v, want one entry at %d", step.clock, acts, step.want)
 		}
-		core.step(evAppended{}, step.clock)
+		core.Step(AppendedEvent{}, step.clock)
 	}
 }

@@ -66,9 +66,9 @@ type Sequencer struct {
 	out  *slog.Logger
 
 	started  atomic.Bool
-	in       chan *submission // not buffered, as are the next two: what is sent has been taken
-	ask      chan *question
-	leave    chan *question
+	in       chan *Submission // not buffered, as are the next two: what is sent has been taken
+	ask      chan *Question
+	leave    chan *Question
 	ready    chan struct{}
 	ended    chan struct{}
 	counters sequencerCounters
@@ -95,7 +95,7 @@ type SequencerStats struct {
 func NewSequencer(cfg SequencerConfig, log Log, view *View, now func() time.Time, ids func() [16]byte, logger *slog.Logger) *Sequencer {
 	return &Sequencer{
 		cfg: cfg.withDefaults(), log: log, view: view, now: now, ids: ids, out: logger,
-		in: make(chan *submission), ask: make(chan *question), leave: make(chan *question), ready: make(chan struct{}), ended: make(chan struct{}),
+		in: make(chan *Submission), ask: make(chan *Question), leave: make(chan *Question), ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
@@ -151,18 +151,13 @@ func (s *Sequencer) Submit(cmd Command, done func(Result, error)) {
 }
 
 func (s *Sequencer) submit(ctx context.Context, cmd Command, done func(Result, error)) {
-	if cmd == nil {
-		done(nil, fmt.Errorf("%w: none given", ErrInvalidCommand))
-		return
-	}
-	w := wireWriter{}
-	w.command(cmd)
-	if len(w.b) > maxCommandBytes {
-		done(nil, fmt.Errorf("%w: %T of %d bytes, at most %d", ErrInvalidCommand, cmd, len(w.b), maxCommandBytes))
+	sub, err := NewSubmission(cmd, done)
+	if err != nil {
+		done(nil, err)
 		return
 	}
 	select {
-	case s.in <- &submission{cmd: cmd, encoded: w.b, done: done}:
+	case s.in <- sub:
 	case <-s.ended:
 		done(nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrEnded))
 	case <-ctx.Done():
@@ -182,7 +177,7 @@ var errEnded = fmt.Errorf("sequencer stops: %w: %w", ErrUnavailable, ErrEnded)
 // was fenced; ctx's error - nothing is known.
 func (s *Sequencer) Confirm(ctx context.Context) error {
 	answer := make(chan error, 1)
-	q := &question{done: func(err error) { answer <- err }}
+	q := NewQuestion(func(err error) { answer <- err })
 	select {
 	case s.ask <- q:
 	case <-s.ended:
@@ -233,56 +228,80 @@ func (s *Sequencer) Run(ctx context.Context) error {
 	return err
 }
 
+// open takes the log and catches the View up to its end.
+func (s *Sequencer) open(ctx context.Context) (*SequencerCore, error) {
+	began := s.now()
+	start, err := TakeOver(ctx, s.log, s.view, s.cfg.Owner, pause, s.out)
+	if err != nil {
+		return nil, err
+	}
+	s.counters.term.Store(start.Term)
+	s.out.InfoContext(ctx, "metadata log acquired", "term", start.Term, "next", start.Next, "snapshot_seq", start.SnapshotSeq,
+		"seconds", s.now().Sub(began).Seconds())
+	return NewSequencerCore(s.cfg, s.view, s.ids, start), nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // serve drives core until it ends.
-func (s *Sequencer) serve(ctx context.Context, core *seqCore) error {
+func (s *Sequencer) serve(ctx context.Context, core *SequencerCore) error {
 	workCtx, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancelWork()
 	sh := &seqShell{
 		Sequencer: s, core: core, ctx: workCtx, work: &work,
-		appended: make(chan error, 1), checkpointed: make(chan error, 1), confirmed: make(chan error, 1),
+		appended: make(chan error, 1), checkpointed: make(chan CheckpointedEvent, 1), confirmed: make(chan error, 1),
 	}
 	stop := ctx.Done()
 	var giveUp <-chan time.Time
 	for {
 		in := s.in
-		if !core.room() {
+		if !core.Room() {
 			in = nil
 		}
 		ask := s.ask
-		if !core.roomToAsk() {
+		if !core.RoomToAsk() {
 			ask = nil
 		}
-		var ev any
+		var ev SequencerEvent
 		select {
 		case sub := <-in:
-			ev = evSubmit{sub}
+			ev = SubmitEvent{sub}
 		case err := <-sh.appended:
 			sh.takeWaiting()
-			ev = evAppended{err}
+			ev = AppendedEvent{err}
 		case <-sh.retry:
 			sh.retry = nil
-			ev = evRetry{}
-		case err := <-sh.checkpointed:
-			ev = evCheckpointed{err}
+			ev = RetryEvent{}
+		case done := <-sh.checkpointed:
+			ev = done
 		case q := <-ask:
-			ev = evAsk{q}
+			ev = AskEvent{q}
 		case q := <-s.leave:
-			ev = evLeave{q}
+			ev = LeaveEvent{q}
 		case err := <-sh.confirmed:
-			ev = evConfirmed{err}
+			ev = ConfirmedEvent{err}
 		case <-sh.confirmAgain:
 			sh.confirmAgain = nil
-			ev = evConfirmAgain{}
+			ev = ConfirmAgainEvent{}
 		case <-stop:
 			stop = nil
 			giveUp = time.After(s.cfg.StopTimeout)
-			ev = evStop{}
+			ev = StopEvent{}
 		case <-giveUp:
 			giveUp = nil
 			cancelWork()
-			ev = evGiveUp{}
+			ev = GiveUpEvent{}
 		}
 		if sh.step(ev); sh.over {
 			return sh.err
@@ -293,11 +312,11 @@ func (s *Sequencer) serve(ctx context.Context, core *seqCore) error {
 // seqShell carries out what the core decides; it belongs to Run's goroutine.
 type seqShell struct {
 	*Sequencer
-	core         *seqCore
+	core         *SequencerCore
 	ctx          context.Context // of the work in progress, which outlives a cancel of Run's
 	work         *sync.WaitGroup
 	appended     chan error
-	checkpointed chan error
+	checkpointed chan CheckpointedEvent
 	confirmed    chan error
 	retry        <-chan time.Time
 	confirmAgain <-chan time.Time
@@ -307,102 +326,80 @@ type seqShell struct {
 
 // takeWaiting queues the commands whose submitters stand at the door, so that the entry made next holds them all.
 func (sh *seqShell) takeWaiting() {
-	for sh.core.room() {
+	for sh.core.Room() {
 		select {
 		case sub := <-sh.in:
-			sh.step(evSubmit{sub})
+			sh.step(SubmitEvent{sub})
 		default:
 			return
 		}
 	}
 }
 
-func (sh *seqShell) step(ev any) {
-	for _, act := range sh.core.step(ev, sh.now().UnixMilli()) {
+func (sh *seqShell) step(ev SequencerEvent) {
+	for _, act := range sh.core.Step(ev, sh.now().UnixMilli()) {
 		switch act := act.(type) {
-		case actAppend:
-			sh.append(act.flight)
-		case actWait:
+		case AppendAction:
+			sh.work.Go(func() { sh.appended <- act.Append(sh.ctx, sh.log) })
+		case WaitAction:
 			sh.counters.unknowns.Add(1)
-			sh.out.Warn("append outcome unknown, asking again", "term", sh.core.term, "wait", act.d)
-			sh.retry = time.After(act.d)
-		case actApply:
-			if err := sh.apply(act.flight); err != nil {
-				sh.over, sh.err = true, err
-				sh.refuse(act.flight.group)
-				for _, rest := range sh.core.end(err) {
-					if rest, ok := rest.(actRefuse); ok {
-						sh.refuse(rest.group)
-					}
-				}
+			sh.out.Warn("append outcome unknown, asking again", "term", sh.core.term, "wait", act.D)
+			sh.retry = time.After(act.D)
+		case ApplyAction:
+			if err := sh.apply(act); err != nil {
 				return
 			}
-		case actAnswer:
-			for i, sub := range act.flight.group {
-				sub.done(act.flight.results[i], nil)
-			}
-		case actRefuse:
-			sh.refuse(act.group)
-		case actCheckpoint:
-			sh.checkpoint()
-		case actConfirm:
-			sh.confirm(act.next)
-		case actConfirmLater:
-			sh.out.Warn("log not confirmed, asking again", "term", sh.core.term, "wait", act.d, "err", act.err)
-			sh.confirmAgain = time.After(act.d)
-		case actTell:
-			for _, q := range act.questions {
-				q.done(act.err)
-			}
-		case actEnd:
-			sh.over, sh.err = true, act.err
+		case AnswerAction:
+			act.Answer()
+		case RefuseAction:
+			act.Refuse()
+		case CheckpointAction:
+			sh.checkpoint(act.Term)
+		case ConfirmAction:
+			sh.counters.confirms.Add(1)
+			sh.work.Go(func() { sh.confirmed <- sh.log.Confirm(sh.ctx, act.Term, act.Next) })
+		case ConfirmLaterAction:
+			sh.out.Warn("log not confirmed, asking again", "term", sh.core.term, "wait", act.D, "err", act.Err)
+			sh.confirmAgain = time.After(act.D)
+		case TellAction:
+			act.Tell()
+		case EndAction:
+			sh.over, sh.err = true, act.Err
 		}
 	}
 }
 
-func (sh *seqShell) append(f *flight) {
-	sh.work.Go(func() {
-		sh.appended <- sh.log.Append(sh.ctx, f.entry.Term, f.entry.Seq, f.id, f.body)
-	})
-}
-
-func (sh *seqShell) confirm(next uint64) {
-	sh.counters.confirms.Add(1)
-	term := sh.core.term
-	sh.work.Go(func() { sh.confirmed <- sh.log.Confirm(sh.ctx, term, next) })
-}
-
-func (sh *seqShell) refuse(group []*submission) {
-	for _, sub := range group {
-		sub.done(nil, fmt.Errorf("sequencer stops: %w", ErrUnavailable))
-	}
-}
-
-// apply fails only when somebody else feeds the View: a mistake that must end this sequencer, though the entry is durable.
-func (sh *seqShell) apply(f *flight) error {
-	f.results = sh.view.Apply(f.entry)
-	if len(f.results) != len(f.group) {
-		return fmt.Errorf("view at entry %d was given entry %d: %w", sh.view.Applied(), f.entry.Seq, ErrCorrupt)
+// apply feeds the View. When it can not, all is over.
+func (sh *seqShell) apply(act ApplyAction) error {
+	if err := act.Apply(sh.view); err != nil {
+		sh.over, sh.err = true, err
+		act.Refuse()
+		for _, rest := range sh.core.End(err) {
+			if rest, ok := rest.(RefuseAction); ok {
+				rest.Refuse()
+			}
+		}
+		return err
 	}
 	sh.counters.entries.Add(1)
-	sh.counters.commands.Add(uint64(len(f.group)))
-	sh.counters.bytes.Add(uint64(len(f.body)))
+	sh.counters.commands.Add(uint64(len(act.Entry().Commands)))
+	sh.counters.bytes.Add(uint64(act.Bytes()))
 	return nil
 }
 
 // checkpoint copies the state here, between two applies, and encodes and publishes it beside them.
-func (sh *seqShell) checkpoint() {
-	frozen, term := sh.view.freeze(), sh.core.term
+func (sh *seqShell) checkpoint(term uint64) {
+	seq, encode := sh.view.Freeze()
 	sh.work.Go(func() {
-		body := frozen.Encode()
-		err := sh.log.Checkpoint(sh.ctx, term, frozen.next, body)
+		body := encode()
+		err := sh.log.Checkpoint(sh.ctx, term, seq, body)
 		if err != nil {
 			sh.counters.checkpointFailures.Add(1)
-			sh.out.Warn("checkpoint failed", "seq", frozen.next, "size_bytes", len(body), "err", err)
+			sh.out.Warn("checkpoint failed", "seq", seq, "size_bytes", len(body), "err", err)
 		} else {
 			sh.counters.checkpoints.Add(1)
-			sh.out.Debug("checkpoint written", "seq", frozen.next, "size_bytes", len(body))
+			sh.out.Debug("checkpoint written", "seq", seq, "size_bytes", len(body))
 		}
-		sh.checkpointed <- err
+		sh.checkpointed <- CheckpointedEvent{seq, err}
 	})
 }

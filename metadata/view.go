@@ -48,11 +48,13 @@ func (v *View) install(s *State) {
 	}
 }
 
-// freeze returns a copy for a checkpoint; see State.freeze.
-func (v *View) freeze() *State {
+// Freeze copies the state for a checkpoint, while the View goes on: seq is its Applied, and encode, called once and from any
+// goroutine, gives the bytes that Log.Checkpoint takes. The copying costs about 150 bytes a partition and 120 a producer.
+func (v *View) Freeze() (seq uint64, encode func() []byte) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.state.freeze()
+	frozen := v.state.freeze()
+	return frozen.next, frozen.Encode
 }
 
 // Applied is the seq of the next entry: everything below is in.

@@ -4,42 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
-// open takes the log and catches the View up to its end.
-func (s *Sequencer) open(ctx context.Context) (*seqCore, error) {
-	acquired, err := s.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.counters.term.Store(acquired.Term)
-	began := s.now()
-	if err := s.catchUp(ctx, acquired); err != nil {
-		return nil, fmt.Errorf("replay metadata log up to %d: %w", acquired.Next, err)
-	}
-	s.out.InfoContext(ctx, "metadata log acquired", "term", acquired.Term, "next", acquired.Next, "snapshot_seq", acquired.SnapshotSeq,
-		"snapshot_bytes", len(acquired.Snapshot), "replay_seconds", s.now().Sub(began).Seconds())
-	return &seqCore{
-		cfg: s.cfg, ids: s.ids, term: acquired.Term, next: acquired.Next, time: s.view.EntryTime(),
-		sinceEntries: acquired.Next - acquired.SnapshotSeq,
-	}, nil
+// TakenOver is where a new term begins.
+type TakenOver struct {
+	Term        uint64 // never 0
+	Next        uint64 // slot of the first append; the View holds everything below
+	SnapshotSeq uint64 // below which the newest usable snapshot holds all, 0 without one
 }
 
 const acquireTries = 5
 
+// TakeOver acquires log for owner and catches view up to its end, in the caller's goroutine. A View that is empty, or lies
+// before the newest snapshot, gets the whole at once; one that has followed the log gets the entries it lacks. sleep waits,
+// or returns ctx's error: Acquire is tried five times where its error allows that, 100 ms apart and doubling, and a lagging
+// Read until it does not lag any more.
+//
+// Errors: those of Log.Acquire and Log.Read, ErrCorrupt among them; ErrFenced - somebody took the log meanwhile.
+func TakeOver(
+	ctx context.Context, log Log, view *View, owner string, sleep func(context.Context, time.Duration) error, out *slog.Logger,
+) (TakenOver, error) {
+	t := takeover{log: log, view: view, sleep: sleep, out: out}
+	acquired, err := t.acquire(ctx, owner)
+	if err != nil {
+		return TakenOver{}, err
+	}
+	if err := t.catchUp(ctx, acquired); err != nil {
+		return TakenOver{}, fmt.Errorf("replay metadata log up to %d: %w", acquired.Next, err)
+	}
+	return TakenOver{Term: acquired.Term, Next: acquired.Next, SnapshotSeq: acquired.SnapshotSeq}, nil
+}
+
+type takeover struct {
+	log   Log
+	view  *View
+	sleep func(context.Context, time.Duration) error
+	out   *slog.Logger
+}
+
 // acquire asks again where the log says so; a store that stays away is the caller's to hear about.
-func (s *Sequencer) acquire(ctx context.Context) (Acquired, error) {
+func (t *takeover) acquire(ctx context.Context, owner string) (Acquired, error) {
 	for try := 0; ; try++ {
-		acquired, err := s.log.Acquire(ctx, s.cfg.Owner)
+		acquired, err := t.log.Acquire(ctx, owner)
 		if err == nil {
 			return acquired, nil
 		}
 		if errors.Is(err, ErrCorrupt) || ctx.Err() != nil || try+1 == acquireTries {
 			return Acquired{}, fmt.Errorf("acquire metadata log: %w", err)
 		}
-		s.out.WarnContext(ctx, "acquiring the metadata log failed, trying again", "err", err)
-		if err := pause(ctx, 100*time.Millisecond<<try); err != nil {
+		t.out.WarnContext(ctx, "acquiring the metadata log failed, trying again", "err", err)
+		if err := t.sleep(ctx, 100*time.Millisecond<<try); err != nil {
 			return Acquired{}, err
 		}
 	}
@@ -47,10 +63,10 @@ func (s *Sequencer) acquire(ctx context.Context) (Acquired, error) {
 
 // catchUp brings the View to acquired.Next. A View that is empty gets the whole at once, so that no reader sees an end
 // offset that later "grows" through the past; one that has followed the log gets the entries it lacks.
-func (s *Sequencer) catchUp(ctx context.Context, acquired Acquired) error {
-	applied := s.view.Applied()
+func (t *takeover) catchUp(ctx context.Context, acquired Acquired) error {
+	applied := t.view.Applied()
 	if applied > 0 && applied >= acquired.SnapshotSeq {
-		return s.replay(ctx, applied, acquired.Next, func(e Entry) { s.view.Apply(e) })
+		return t.replay(ctx, applied, acquired.Next, func(e Entry) { t.view.Apply(e) })
 	}
 	state := NewState()
 	if acquired.HasSnapshot {
@@ -62,22 +78,22 @@ func (s *Sequencer) catchUp(ctx context.Context, acquired Acquired) error {
 			return fmt.Errorf("%w: snapshot %d is of entry %d", ErrCorrupt, acquired.SnapshotSeq, state.next)
 		}
 	}
-	if err := s.replay(ctx, state.next, acquired.Next, func(e Entry) { state.Apply(e) }); err != nil {
+	if err := t.replay(ctx, state.next, acquired.Next, func(e Entry) { state.Apply(e) }); err != nil {
 		return err
 	}
-	s.view.install(state)
+	t.view.install(state)
 	return nil
 }
 
 // replay hands apply the entries [from, to), in order.
-func (s *Sequencer) replay(ctx context.Context, from, to uint64, apply func(Entry)) error {
+func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry)) error {
 	for empty := 0; from < to; {
-		entries, err := s.log.Read(ctx, from, replayBytes)
+		entries, err := t.log.Read(ctx, from, replayBytes)
 		if err != nil {
 			return err
 		}
 		if len(entries) == 0 { // Read may lag
-			if err := pause(ctx, min(firstRetry<<min(empty, 10), lastRetry)); err != nil {
+			if err := t.sleep(ctx, min(firstRetry<<min(empty, 10), lastRetry)); err != nil {
 				return err
 			}
 			empty++
@@ -117,14 +133,3 @@ func (le *LogEntry) decode(want uint64) (Entry, error) {
 // DecodeLogEntry turns what Log.Read returned into the entry a State applies; a claim is an entry without commands. Errors:
 // ErrCorrupt.
 func DecodeLogEntry(le LogEntry) (Entry, error) { return le.decode(le.Seq) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
