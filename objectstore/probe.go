@@ -11,7 +11,7 @@ import (
 const (
 	probeWriters  = 16
 	probeKeys     = 20
-	probeAttempts = 5 // of the sequential calls, where an unknown outcome proves nothing
+	probeAttempts = 5 // of the calls outside the race, where an unknown outcome proves nothing
 	probeCleanup  = 30 * time.Second
 )
 
@@ -31,7 +31,7 @@ func Probe(ctx context.Context, endpoints []Store, prefix, rnd string) (err erro
 		// Also when ctx has ended: litter in the bucket would stay for good.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
 		defer cancel()
-		if cleanErr := endpoints[0].Delete(cleanup, p.keys...); cleanErr != nil && err == nil {
+		if cleanErr := again(func() error { return endpoints[0].Delete(cleanup, p.keys...) }); cleanErr != nil && err == nil {
 			err = fmt.Errorf("probe: clean up: %w", cleanErr)
 		}
 	}()

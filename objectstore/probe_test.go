@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bargedata/barge/objectstore"
@@ -34,6 +35,20 @@ func (s checkThenWrite) Create(ctx context.Context, key string, body []byte) (ti
 	}
 	time.Sleep(time.Millisecond)
 	return time.Now(), s.Put(ctx, key, body)
+}
+
+// TestProbeRefusesRacyCreates: also a store where only some creates are made in two steps is found out.
+func TestProbeRefusesRacyCreates(t *testing.T) {
+	for _, raced := range []float64{1, 0.5, 0.2} {
+		for seed := range uint64(30) {
+			synctest.Test(t, func(t *testing.T) {
+				faulty := storetest.NewFaulty(objectstore.NewMemory(time.Now), seed, storetest.FaultConfig{Raced: raced, FailBefore: 0.05, FailAfter: 0.05})
+				if err := objectstore.Probe(t.Context(), []objectstore.Store{faulty}, "meta/probe/", "r"); !errors.Is(err, objectstore.ErrNotAtomic) {
+					t.Errorf("seed %d, %v of creates raced: got %v, want ErrNotAtomic; counted %v", seed, raced, err, faulty.Counts())
+				}
+			})
+		}
+	}
 }
 
 // deaf ignores the condition.
