@@ -29,6 +29,12 @@ type Log interface {
 	// a claim may still land and end somebody's term; call again.
 	Acquire(ctx context.Context, owner string) (Acquired, error)
 
+	// Newest is the start of a reader, with the meaning Acquired has there: the newest usable snapshot, the end of the log at
+	// some moment after the call began, and the term of its newest slot, 0 where nobody has acquired yet. It writes
+	// nothing and fences nobody, and the log may have grown, or been truncated past SnapshotSeq, by the time it is read.
+	// Errors as Acquire's.
+	Newest(ctx context.Context) (Acquired, error)
+
 	// Append makes body durable at exactly seq, which must be the next free slot, and returns nil. It is idempotent in
 	// (term, seq, id): repeating a call that took effect returns nil and writes nothing.
 	//
@@ -73,9 +79,9 @@ type Log interface {
 // MaxOwnerBytes bounds Acquire's owner.
 const MaxOwnerBytes = 256
 
-// Acquired is what a new sequencer starts from.
+// Acquired is what a new sequencer starts from, and a reader that only follows.
 type Acquired struct {
-	Term uint64 // never 0
+	Term uint64 // never 0 from Acquire
 	Next uint64 // the slot of the first Append; everything below is filled
 	// SnapshotSeq is the first slot to replay: 0 without a snapshot, and then Snapshot is nil.
 	SnapshotSeq uint64

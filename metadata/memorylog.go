@@ -55,7 +55,7 @@ func (m *MemoryLog) SetAppendHook(hook func(ctx context.Context, seq uint64) App
 	m.hook = hook
 }
 
-// CorruptNewestSnapshot makes the newest snapshot unusable, so that Acquire falls back to the one before.
+// CorruptNewestSnapshot makes the newest snapshot unusable, so that Acquire and Newest fall back to the one before.
 func (m *MemoryLog) CorruptNewestSnapshot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,12 +72,36 @@ func (m *MemoryLog) Acquire(ctx context.Context, owner string) (Acquired, error)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.snaps) == 0 && m.boundary > 0 {
-		return Acquired{}, fmt.Errorf("acquire log: slots below %d are gone and no snapshot is usable: %w", m.boundary, ErrCorrupt)
+	got, err := m.newest()
+	if err != nil {
+		return Acquired{}, fmt.Errorf("acquire log: %w", err)
 	}
 	m.term++
 	m.owner = owner
 	m.slots = append(m.slots, memorySlot{entry: LogEntry{Seq: m.next(), Term: m.term, Claim: true}})
+	got.Term, got.Next = m.term, m.next()
+	return got, nil
+}
+
+// Newest implements Log.
+func (m *MemoryLog) Newest(ctx context.Context) (Acquired, error) {
+	if err := ctx.Err(); err != nil {
+		return Acquired{}, fmt.Errorf("newest of log: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got, err := m.newest()
+	if err != nil {
+		return Acquired{}, fmt.Errorf("newest of log: %w", err)
+	}
+	return got, nil
+}
+
+// newest is where a replay starts and ends. The caller holds mu.
+func (m *MemoryLog) newest() (Acquired, error) {
+	if len(m.snaps) == 0 && m.boundary > 0 {
+		return Acquired{}, fmt.Errorf("slots below %d are gone and no snapshot is usable: %w", m.boundary, ErrCorrupt)
+	}
 	got := Acquired{Term: m.term, Next: m.next()}
 	if n := len(m.snaps); n > 0 {
 		got.SnapshotSeq, got.Snapshot, got.HasSnapshot = m.snaps[n-1].seq, slices.Clone(m.snaps[n-1].body), true

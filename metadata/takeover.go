@@ -31,7 +31,11 @@ func TakeOver(
 	if err != nil {
 		return TakenOver{}, err
 	}
-	if err := t.catchUp(ctx, acquired); err != nil {
+	beyond, err := t.catchUp(ctx, acquired)
+	if err == nil && beyond {
+		err = fmt.Errorf("%w: entry %d lies beyond what this term acquired", ErrFenced, acquired.Next)
+	}
+	if err != nil {
 		return TakenOver{}, fmt.Errorf("replay metadata log up to %d: %w", acquired.Next, err)
 	}
 	return TakenOver{Term: acquired.Term, Next: acquired.Next, SnapshotSeq: acquired.SnapshotSeq}, nil
@@ -61,40 +65,40 @@ func (t *takeover) acquire(ctx context.Context, owner string) (Acquired, error) 
 	}
 }
 
-// catchUp brings the View to acquired.Next. A View that is empty gets the whole at once, so that no reader sees an end
-// offset that later "grows" through the past; one that has followed the log gets the entries it lacks.
-func (t *takeover) catchUp(ctx context.Context, acquired Acquired) error {
+// catchUp brings the View to acquired.Next, and tells whether it saw entries beyond. A View that is empty gets the whole at
+// once, so that no reader sees an end offset that later "grows" through the past; one that has followed the log gets the
+// entries it lacks.
+func (t *takeover) catchUp(ctx context.Context, acquired Acquired) (beyond bool, err error) {
 	applied := t.view.Applied()
 	if applied > 0 && applied >= acquired.SnapshotSeq {
 		return t.replay(ctx, applied, acquired.Next, func(e Entry) { t.view.Apply(e) })
 	}
 	state := NewState()
 	if acquired.HasSnapshot {
-		var err error
 		if state, err = DecodeState(acquired.Snapshot); err != nil {
-			return err
+			return false, err
 		}
 		if state.next != acquired.SnapshotSeq {
-			return fmt.Errorf("%w: snapshot %d is of entry %d", ErrCorrupt, acquired.SnapshotSeq, state.next)
+			return false, fmt.Errorf("%w: snapshot %d is of entry %d", ErrCorrupt, acquired.SnapshotSeq, state.next)
 		}
 	}
-	if err := t.replay(ctx, state.next, acquired.Next, func(e Entry) { state.Apply(e) }); err != nil {
-		return err
+	if beyond, err = t.replay(ctx, state.next, acquired.Next, func(e Entry) { state.Apply(e) }); err != nil {
+		return false, err
 	}
 	t.view.install(state)
-	return nil
+	return beyond, nil
 }
 
-// replay hands apply the entries [from, to), in order.
-func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry)) error {
+// replay hands apply the entries [from, to), in order, and tells whether it saw entries beyond.
+func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry)) (beyond bool, err error) {
 	for empty := 0; from < to; {
 		entries, err := t.log.Read(ctx, from, replayBytes)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(entries) == 0 { // Read may lag
 			if err := t.sleep(ctx, min(firstRetry<<min(empty, 10), lastRetry)); err != nil {
-				return err
+				return false, err
 			}
 			empty++
 			continue
@@ -102,17 +106,17 @@ func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry
 		empty = 0
 		for i := range entries {
 			if from == to {
-				return fmt.Errorf("%w: entry %d lies beyond what this term acquired", ErrFenced, from)
+				return true, nil
 			}
 			e, err := entries[i].decode(from)
 			if err != nil {
-				return err
+				return false, err
 			}
 			apply(e)
 			from++
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // decode turns slot want of the log into the entry it holds; a claim is an entry without commands.

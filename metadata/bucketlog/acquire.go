@@ -174,27 +174,35 @@ func (l *Log) probe(ctx context.Context, from base) (end, error) {
 	return at, nil
 }
 
+// closeHole moves an end before which the listing showed a hole to where there is none. A listing that lags is forgiven; a
+// slot that is missing below others is not, and must not be filled.
+func (l *Log) closeHole(ctx context.Context, at end) (end, error) {
+	for at.hole {
+		held, sum, err := l.getSlot(ctx, at.next)
+		if gone(err) {
+			return end{}, fmt.Errorf("slot %d is missing though later slots exist: %w", at.next, metadata.ErrCorrupt)
+		}
+		if err != nil {
+			return end{}, err
+		}
+		if at, err = at.past(held, sum); err != nil {
+			return end{}, err
+		}
+		if at.hole, err = l.filledBeyond(ctx, at.next); err != nil {
+			return end{}, err
+		}
+	}
+	return at, nil
+}
+
 // claim writes a claim into the first free slot from at on and returns the tip behind it.
 func (l *Log) claim(ctx context.Context, at end, owner string) (tip, error) {
 	id := l.newID()
 	tries := 0
 	for {
-		if at.hole {
-			// A listing that lags is forgiven; a slot that is missing below others is not, and must not be filled.
-			held, sum, err := l.getSlot(ctx, at.next)
-			if gone(err) {
-				return tip{}, fmt.Errorf("slot %d is missing though later slots exist: %w", at.next, metadata.ErrCorrupt)
-			}
-			if err != nil {
-				return tip{}, err
-			}
-			if at, err = at.past(held, sum); err != nil {
-				return tip{}, err
-			}
-			if at.hole, err = l.filledBeyond(ctx, at.next); err != nil {
-				return tip{}, err
-			}
-			continue
+		var err error
+		if at, err = l.closeHole(ctx, at); err != nil {
+			return tip{}, err
 		}
 		claim := slot{kind: kindClaim, term: max(at.term, l.currentTip().term) + 1, seq: at.next, id: id, prev: at.prev, owner: owner}
 		frame := encodeSlot(claim)

@@ -61,6 +61,8 @@ func Run(t *testing.T, factory Factory) {
 		{"TruncateKeepsWhatOlderSnapshotsNeed", testTruncateKeeps},
 		{"ReadersSeeAGrowingPrefix", testReaders},
 		{"HintNamesTheNewestOwner", testHint},
+		{"NewestFencesNobodyAndWritesNothing", testNewestOnlyReads},
+		{"NewestStartsFromTheNewestUsableSnapshot", testNewestSnapshot},
 		{"EndedContextIsAnError", testContext},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, factory(t)) })
