@@ -16,6 +16,7 @@ import (
 type SequencerCore struct {
 	cfg  SequencerConfig
 	ids  func() [16]byte
+	view sequencerView
 	term uint64
 	next uint64 // slot of the next new entry
 	time int64  // of the last entry, milliseconds
@@ -36,10 +37,18 @@ type SequencerCore struct {
 	sinceEntries  uint64 // beyond the last checkpoint
 	sinceBytes    int64
 	checkpointing bool
+	truncateBelow uint64 // a checkpoint that has not been followed by a truncation yet, 0 if none
+	truncating    bool
 
 	stopping bool
 	gaveUp   bool // stopping took too long
 	ended    bool
+}
+
+// sequencerView is what the core asks of the View it has applied: *View is one.
+type sequencerView interface {
+	// oldestInline is the lowest slot that holds bytes somebody may still read; false if none does.
+	oldestInline() (slot uint64, ok bool)
 }
 
 const (
@@ -51,8 +60,10 @@ const (
 // append.
 func NewSequencerCore(cfg SequencerConfig, view *View, ids func() [16]byte, start TakenOver) *SequencerCore {
 	return &SequencerCore{
-		cfg: cfg.withDefaults(), ids: ids, term: start.Term, next: start.Next, time: view.EntryTime(),
+		cfg: cfg.withDefaults(), ids: ids, view: view, term: start.Term, next: start.Next, time: view.EntryTime(),
 		sinceEntries: start.Next - start.SnapshotSeq,
+		// The term before may have ended with a checkpoint and no time for more.
+		truncateBelow: start.SnapshotSeq,
 	}
 }
 
@@ -93,7 +104,15 @@ func (c *SequencerCore) Step(ev SequencerEvent, now int64) []SequencerAction {
 		if errors.Is(ev.Err, ErrFenced) && c.flight == nil {
 			return c.End(ev.Err)
 		}
-		return c.finish(nil)
+		if ev.Err == nil {
+			c.truncateBelow = max(c.truncateBelow, ev.Seq)
+		}
+		return c.finish(c.truncate(nil))
+	case TruncatedEvent:
+		c.truncating = false
+		if errors.Is(ev.Err, ErrFenced) && c.flight == nil {
+			return c.End(ev.Err)
+		}
 	case AskEvent:
 		return c.ask(ev.Q)
 	case LeaveEvent:
@@ -186,6 +205,7 @@ func (c *SequencerCore) appended(err error, now int64) []SequencerAction {
 	if c.stopping {
 		return c.finish(acts)
 	}
+	acts = c.truncate(acts)
 	if !c.checkpointing && (c.sinceEntries >= c.cfg.CheckpointEntries || c.sinceBytes >= c.cfg.CheckpointBytes) {
 		acts = c.checkpoint(acts)
 	}
@@ -272,6 +292,24 @@ func (c *SequencerCore) checkpoint(acts []SequencerAction) []SequencerAction {
 	c.checkpointing = true
 	c.sinceEntries, c.sinceBytes = 0, 0
 	return append(acts, CheckpointAction{c.term})
+}
+
+// truncate lets the log drop what the last checkpoint holds, but for slots whose bytes are still read where they lie. A failure
+// waits for the next checkpoint. A stopping sequencer leaves it to the next term, which begins with what this one left.
+func (c *SequencerCore) truncate(acts []SequencerAction) []SequencerAction {
+	if c.truncateBelow == 0 || c.truncating || c.stopping {
+		return acts
+	}
+	below := c.truncateBelow
+	c.truncateBelow = 0
+	if slot, ok := c.view.oldestInline(); ok {
+		below = min(below, slot)
+	}
+	if below == 0 {
+		return acts
+	}
+	c.truncating = true
+	return append(acts, TruncateAction{c.term, below})
 }
 
 // finish ends a stopping sequencer once nothing is under way, with a last checkpoint so that the next start is quick.

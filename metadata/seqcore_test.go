@@ -10,10 +10,11 @@ import (
 // every try, every command answered exactly once, and nothing answered before its entry is in. Questions are answered exactly
 // once too, and with a yes only by what began after they were asked.
 func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
-	submitted, confirmed := 0, 0
+	submitted, confirmed, truncations := 0, 0, 0
 	for seed := range uint64(450) {
 		sim := &coreSim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 9)), nextSlot: 10}
 		sim.core = &SequencerCore{
+			view: sim,
 			cfg: SequencerConfig{
 				EntryCommands: 1 + sim.rng.IntN(6), EntryBytes: 40, QueueCommands: 8, QueueBytes: 200, QueueQuestions: 5,
 				CheckpointEntries: 1 + sim.rng.Uint64N(9), CheckpointBytes: 500,
@@ -24,9 +25,13 @@ func TestCoreUnderEveryOrderOfEvents(t *testing.T) {
 		sim.run()
 		submitted += sim.submitted
 		confirmed += sim.confirmed
+		truncations += sim.truncations
 	}
 	if confirmed < 4_000 {
 		t.Errorf("only %d questions were answered with a yes", confirmed)
+	}
+	if truncations < 400 {
+		t.Errorf("only %d truncations in all", truncations)
 	}
 	if submitted < 10_000 {
 		t.Errorf("only %d commands in all", submitted)
@@ -44,6 +49,12 @@ type coreSim struct {
 	settled       bool    // the call's entry is in the log
 	waiting       bool
 	checkpointing bool
+	checkpoint    uint64 // newest that succeeded
+	truncating    bool
+	truncated     uint64 // which checkpoint has been followed by a truncation
+	truncations   int
+	inline        uint64 // oldest slot with bytes somebody reads, 0: none
+	stopped       bool
 	over          bool
 	submitted     int
 	answers       map[*Submission]int
@@ -70,12 +81,11 @@ type asked struct {
 
 func (s *coreSim) run() {
 	s.answers, s.applied, s.questions = map[*Submission]int{}, map[*Submission]bool{}, map[*Question]asked{}
-	stopped := false
 	for step := 0; !s.over; step++ {
 		if step > 10_000 {
 			s.t.Fatalf("seed %d: no end", s.seed)
 		}
-		switch k := s.rng.IntN(14); {
+		switch k := s.rng.IntN(15); {
 		case k < 4 && s.core.Room():
 			sub := &Submission{cmd: OpenSession{}, encoded: make([]byte, 1+s.rng.IntN(30))}
 			s.answers[sub] = 0
@@ -87,12 +97,11 @@ func (s *coreSim) run() {
 			s.waiting = false
 			s.step(RetryEvent{})
 		case k == 8 && s.checkpointing:
-			s.checkpointing = false
-			s.step(CheckpointedEvent{0, []error{nil, errors.New("store is away")}[s.rng.IntN(2)]})
-		case k == 9 && !stopped && step > 200:
-			stopped = true
+			s.endCheckpoint()
+		case k == 9 && !s.stopped && step > 200:
+			s.stopped = true
 			s.step(StopEvent{})
-		case k == 9 && stopped && s.rng.IntN(20) == 0:
+		case k == 9 && s.stopped && s.rng.IntN(20) == 0:
 			s.step(GiveUpEvent{})
 		case k == 10 && s.core.RoomToAsk():
 			q := &Question{}
@@ -111,6 +120,8 @@ func (s *coreSim) run() {
 		case k == 13 && s.confirmLater:
 			s.confirmLater = false
 			s.step(ConfirmAgainEvent{})
+		case k == 14 && s.truncating && s.rng.IntN(2) == 0:
+			s.endTruncation()
 		}
 		if open := s.open(); !s.over && open > 0 && s.appending == nil && !s.confirming && !s.confirmLater {
 			s.t.Fatalf("seed %d: nothing will answer %d questions", s.seed, open)
@@ -136,6 +147,40 @@ func (s *coreSim) open() (n int) {
 		}
 	}
 	return n
+}
+
+// oldestInline lets the core have a view in which bytes come and go.
+func (s *coreSim) oldestInline() (uint64, bool) { return s.inline, s.inline > 0 }
+
+func (s *coreSim) endCheckpoint() {
+	s.checkpointing = false
+	if s.inline = 0; s.rng.IntN(2) == 0 {
+		s.inline = 1 + s.rng.Uint64N(s.nextSlot)
+	}
+	if s.rng.IntN(2) == 0 {
+		s.step(CheckpointedEvent{s.nextSlot, errors.New("store is away")})
+		return
+	}
+	s.checkpoint = s.nextSlot
+	s.step(CheckpointedEvent{s.checkpoint, nil})
+	if !s.over && !s.stopped && !s.truncating {
+		s.t.Fatalf("seed %d: checkpoint %d is followed by no truncation", s.seed, s.checkpoint)
+	}
+}
+
+func (s *coreSim) endTruncation() {
+	s.truncating = false
+	var err error
+	switch s.rng.IntN(60) {
+	case 0:
+		err = ErrFenced
+	default:
+		err = []error{nil, errors.New("store is away")}[s.rng.IntN(2)]
+	}
+	s.step(TruncatedEvent{err})
+	if fenced := errors.Is(err, ErrFenced); fenced && s.appending == nil != s.over {
+		s.t.Fatalf("seed %d: a truncation was fenced, appending %v, over %v", s.seed, s.appending != nil, s.over)
+	}
 }
 
 func (s *coreSim) endConfirm() {
@@ -224,6 +269,13 @@ func (s *coreSim) step(ev SequencerEvent) {
 				s.t.Fatalf("seed %d: two checkpoints at once", s.seed)
 			}
 			s.checkpointing = true
+		case TruncateAction:
+			if s.truncating || s.stopped || act.Below > s.checkpoint || s.truncated == s.checkpoint || s.inline > 0 && act.Below > s.inline {
+				s.t.Fatalf("seed %d: truncation below %d, last checkpoint %d, last truncated %d, inline %d, under way %v, stopped %v",
+					s.seed, act.Below, s.checkpoint, s.truncated, s.inline, s.truncating, s.stopped)
+			}
+			s.truncating, s.truncated = true, s.checkpoint
+			s.truncations++
 		case ConfirmAction:
 			if s.confirming || s.appending != nil || s.open() == 0 || act.Next != s.nextSlot {
 				s.t.Fatalf("seed %d: check of slot %d (next %d) beside another (%v) or an append, or for nobody", s.seed, act.Next, s.nextSlot, s.confirming)

@@ -54,6 +54,8 @@ type (
 		Seq uint64 // below which the snapshot holds all
 		Err error
 	}
+	// TruncatedEvent answers a TruncateAction with what Log.Truncate returned.
+	TruncatedEvent struct{ Err error }
 	// AskEvent brings a question. Only while SequencerCore.RoomToAsk.
 	AskEvent struct{ Q *Question }
 	// LeaveEvent says that who asked has gone; the question may have been answered meanwhile.
@@ -64,7 +66,7 @@ type (
 	ConfirmAgainEvent struct{}
 	// StopEvent says: take nothing more, finish what is in flight, leave a checkpoint.
 	StopEvent struct{}
-	// GiveUpEvent says that finishing took too long. Calls under way have been cancelled and their events still come.
+	// GiveUpEvent says that finishing took too long. Calls under way have been canceled and their events still come.
 	GiveUpEvent struct{}
 )
 
@@ -86,6 +88,9 @@ type (
 	// CheckpointAction wants View.Freeze called, then what it gave encoded and published with Log.Checkpoint and Term, and then
 	// a CheckpointedEvent. One is under way at a time.
 	CheckpointAction struct{ Term uint64 }
+	// TruncateAction wants Log.Truncate called with its fields and then a TruncatedEvent. One is under way at a time; what it
+	// has not done when the core ends may be canceled.
+	TruncateAction struct{ Term, Below uint64 }
 	// ConfirmAction wants Log.Confirm called with its fields and then a ConfirmedEvent. One is under way at a time.
 	ConfirmAction struct{ Term, Next uint64 }
 	// ConfirmLaterAction wants a ConfirmAgainEvent after D. Err is of the check that failed.
@@ -168,6 +173,7 @@ func (SubmitEvent) sequencerEvent()       {}
 func (AppendedEvent) sequencerEvent()     {}
 func (RetryEvent) sequencerEvent()        {}
 func (CheckpointedEvent) sequencerEvent() {}
+func (TruncatedEvent) sequencerEvent()    {}
 func (AskEvent) sequencerEvent()          {}
 func (LeaveEvent) sequencerEvent()        {}
 func (ConfirmedEvent) sequencerEvent()    {}
@@ -181,6 +187,7 @@ func (ApplyAction) sequencerAction()        {}
 func (AnswerAction) sequencerAction()       {}
 func (RefuseAction) sequencerAction()       {}
 func (CheckpointAction) sequencerAction()   {}
+func (TruncateAction) sequencerAction()     {}
 func (ConfirmAction) sequencerAction()      {}
 func (ConfirmLaterAction) sequencerAction() {}
 func (TellAction) sequencerAction()         {}

@@ -75,7 +75,7 @@ type Sequencer struct {
 }
 
 type sequencerCounters struct {
-	term, entries, commands, bytes, unknowns, confirms, checkpoints, checkpointFailures atomic.Uint64
+	term, entries, commands, bytes, unknowns, confirms, checkpoints, checkpointFailures, truncations, truncationFailures atomic.Uint64
 }
 
 // SequencerStats counts since the start of Run.
@@ -88,6 +88,8 @@ type SequencerStats struct {
 	Confirms           uint64 // checks of the log's end on behalf of Confirm
 	Checkpoints        uint64
 	CheckpointFailures uint64
+	Truncations        uint64 // calls of Log.Truncate that succeeded, whether or not a slot was old enough to go
+	TruncationFailures uint64
 }
 
 // NewSequencer makes a Sequencer over log that feeds view. ids makes the random identity of an append; it is called by
@@ -108,6 +110,7 @@ func (s *Sequencer) Stats() SequencerStats {
 	return SequencerStats{
 		Term: c.term.Load(), Entries: c.entries.Load(), Commands: c.commands.Load(), EntryBytes: c.bytes.Load(),
 		Unknowns: c.unknowns.Load(), Confirms: c.confirms.Load(), Checkpoints: c.checkpoints.Load(), CheckpointFailures: c.checkpointFailures.Load(),
+		Truncations: c.truncations.Load(), TruncationFailures: c.truncationFailures.Load(),
 	}
 }
 
@@ -260,7 +263,7 @@ func (s *Sequencer) serve(ctx context.Context, core *SequencerCore) error {
 	defer cancelWork()
 	sh := &seqShell{
 		Sequencer: s, core: core, ctx: workCtx, work: &work,
-		appended: make(chan error, 1), checkpointed: make(chan CheckpointedEvent, 1), confirmed: make(chan error, 1),
+		appended: make(chan error, 1), checkpointed: make(chan CheckpointedEvent, 1), truncated: make(chan error, 1), confirmed: make(chan error, 1),
 	}
 	stop := ctx.Done()
 	var giveUp <-chan time.Time
@@ -285,6 +288,8 @@ func (s *Sequencer) serve(ctx context.Context, core *SequencerCore) error {
 			ev = RetryEvent{}
 		case done := <-sh.checkpointed:
 			ev = done
+		case err := <-sh.truncated:
+			ev = TruncatedEvent{err}
 		case q := <-ask:
 			ev = AskEvent{q}
 		case q := <-s.leave:
@@ -317,6 +322,7 @@ type seqShell struct {
 	work         *sync.WaitGroup
 	appended     chan error
 	checkpointed chan CheckpointedEvent
+	truncated    chan error
 	confirmed    chan error
 	retry        <-chan time.Time
 	confirmAgain <-chan time.Time
@@ -355,6 +361,8 @@ func (sh *seqShell) step(ev SequencerEvent) {
 			act.Refuse()
 		case CheckpointAction:
 			sh.checkpoint(act.Term)
+		case TruncateAction:
+			sh.work.Go(func() { sh.truncated <- sh.truncate(act) })
 		case ConfirmAction:
 			sh.counters.confirms.Add(1)
 			sh.work.Go(func() { sh.confirmed <- sh.log.Confirm(sh.ctx, act.Term, act.Next) })
@@ -402,4 +410,16 @@ func (sh *seqShell) checkpoint(term uint64) {
 		}
 		sh.checkpointed <- CheckpointedEvent{seq, err}
 	})
+}
+
+func (sh *seqShell) truncate(act TruncateAction) error {
+	err := sh.log.Truncate(sh.ctx, act.Term, act.Below)
+	switch {
+	case err == nil:
+		sh.counters.truncations.Add(1)
+	case sh.ctx.Err() == nil: // otherwise it was cut short by the end
+		sh.counters.truncationFailures.Add(1)
+		sh.out.Warn("truncation failed, the next checkpoint tries again", "term", act.Term, "below", act.Below, "err", err)
+	}
+	return err
 }
