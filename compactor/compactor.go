@@ -2,7 +2,8 @@
 //
 // Plan decides (pure); Run claims a job in the metadata log, reads each WAL object of its span once, writes one Parquet file
 // a topic, and commits them with one Replace entry, the moment of truth. The committer then folds pending adds into the
-// topic's Delta log and records that with a Projected entry. Objects that lost their last run are deleted after a grace.
+// topic's Delta log and records that with a Projected entry. Objects that lost their last run are deleted after a grace, and
+// what was uploaded and never committed when its session can commit it no more.
 //
 // A failed job leaves the log as it was: its claim is given up and the work planned again. A Delta fault delays the table and
 // nothing else.
@@ -29,6 +30,8 @@ type View interface {
 	PendingTables() []metadata.PendingTable
 	Released() []metadata.ReleasedObject
 	Tombstones() []metadata.Topic
+	Sessions() []metadata.Session // by id
+	KnowsObject(key string) bool
 }
 
 // Config holds the compactor's settings.
@@ -37,6 +40,7 @@ type Config struct {
 	Cluster      string        // cluster id, part of the tables' application ids
 	Tick         time.Duration // how often the plan is made from memory; nothing is requested when nothing is due
 	ReleaseGrace time.Duration // between release and deletion of an object
+	Sweep        SweepTimes
 	Limits       Limits
 	CommitBudget int   // table commits per second in the whole cluster
 	Decompressed int64 // cap on one batch, bytes
@@ -49,6 +53,7 @@ func DefaultConfig() Config {
 	return Config{
 		Tick:         500 * time.Millisecond,
 		ReleaseGrace: 10 * time.Minute,
+		Sweep:        SweepTimes{Again: time.Hour, Last: 24 * time.Hour, Open: time.Hour},
 		Limits:       DefaultLimits(),
 		CommitBudget: 20,
 		Decompressed: record.DefaultLimits().Decompressed,
@@ -60,6 +65,7 @@ func DefaultConfig() Config {
 // Stats counts what the compactor did since it was made.
 type Stats struct {
 	Jobs, FailedJobs, Files, Rows, TableCommits, FailedTableCommits, ObjectsDeleted, Rounds int64
+	ObjectsSwept                                                                            int64 // that were never committed
 }
 
 // Compactor runs one agent's background jobs. Make it with New, run it with Run; Stats is safe for concurrent use.
@@ -73,20 +79,22 @@ type Compactor struct {
 	logger *slog.Logger
 
 	// Run's goroutine alone touches these.
-	tables tableCache
-	tokens tokenBucket
-	retry  backoffs
+	tables  tableCache
+	tokens  tokenBucket
+	retry   backoffs
+	sweeper sweeper
 
-	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, rounds atomic.Int64
+	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, objectsSwept, rounds atomic.Int64
 }
 
 // New makes a compactor; nothing starts.
 func New(cfg Config, view View, log metadata.Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
 	return &Compactor{
 		cfg: cfg, view: view, log: log, store: store, now: now, random: random, logger: logger,
-		tables: newTableCache(tableCacheSize, tableCacheFiles),
-		retry:  backoffs{},
-		tokens: tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},
+		tables:  newTableCache(tableCacheSize, tableCacheFiles),
+		retry:   backoffs{},
+		sweeper: sweeper{done: map[metadata.SessionID]swept{}},
+		tokens:  tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},
 	}
 }
 
@@ -95,7 +103,7 @@ func (c *Compactor) Stats() Stats {
 	return Stats{
 		Jobs: c.jobs.Load(), FailedJobs: c.failedJobs.Load(), Files: c.files.Load(), Rows: c.rows.Load(),
 		TableCommits: c.tableCommits.Load(), FailedTableCommits: c.failedTableCommits.Load(),
-		ObjectsDeleted: c.objectsDeleted.Load(), Rounds: c.rounds.Load(),
+		ObjectsDeleted: c.objectsDeleted.Load(), ObjectsSwept: c.objectsSwept.Load(), Rounds: c.rounds.Load(),
 	}
 }
 
@@ -126,10 +134,16 @@ func (c *Compactor) Run(ctx context.Context) error {
 func (c *Compactor) Round(ctx context.Context) error {
 	defer c.rounds.Add(1)
 	errs := []error{c.compact(ctx), c.project(ctx)}
-	if work := "released objects"; c.retry.ready(work, c.now()) {
-		errs = append(errs, c.retry.done(work, c.now(), c.deleteReleased(ctx)))
-	}
+	errs = append(errs, c.patiently(ctx, "released objects", c.deleteReleased), c.patiently(ctx, "sweep", c.sweep))
 	return errors.Join(append(errs, c.dropTables(ctx))...)
+}
+
+// patiently does a piece of work unless its last failure was too short a while ago.
+func (c *Compactor) patiently(ctx context.Context, work string, do func(context.Context) error) error {
+	if ctx.Err() != nil || !c.retry.ready(work, c.now()) {
+		return nil
+	}
+	return c.retry.done(work, c.now(), do(ctx))
 }
 
 func (c *Compactor) compact(ctx context.Context) error {

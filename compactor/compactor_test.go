@@ -31,6 +31,8 @@ type lab struct {
 	count  uint64
 	lie    int32 // records more than there are, told to the log
 	sess   metadata.SessionID
+
+	uncommitted metadata.CommitObject // the last one that was uploaded
 }
 
 func newLab(t *testing.T) *lab {
@@ -86,6 +88,22 @@ func (l *lab) createTopic(name string, configs map[string]string) metadata.Topic
 // produce writes one WAL object with a batch of n records for each of the topics' partition 0 and returns its key.
 func (l *lab) produce(n int, topics ...metadata.Topic) string {
 	l.t.Helper()
+	key := l.produceUncommitted(n, topics...)
+	l.commitLast()
+	return key
+}
+
+// commitLast commits what was uploaded last.
+func (l *lab) commitLast() {
+	l.t.Helper()
+	if res := ask[metadata.CommitObjectResult](l, l.uncommitted); res.Err != nil {
+		l.t.Fatal(res.Err)
+	}
+}
+
+// produceUncommitted is produce up to the upload.
+func (l *lab) produceUncommitted(n int, topics ...metadata.Topic) string {
+	l.t.Helper()
 	l.count++
 	w := record.NewObjectWriter(record.ObjectHeader{Session: uint64(l.sess), Counter: l.count}, 0)
 	commit := metadata.CommitObject{Session: l.sess, Counter: l.count, Settled: l.count, Key: record.ObjectKey(uint64(l.sess), l.count, "r")}
@@ -124,9 +142,7 @@ func (l *lab) produce(n int, topics ...metadata.Topic) string {
 	if err := l.store.Put(l.t.Context(), commit.Key, body); err != nil {
 		l.t.Fatal(err)
 	}
-	if res := ask[metadata.CommitObjectResult](l, commit); res.Err != nil {
-		l.t.Fatal(res.Err)
-	}
+	l.uncommitted = commit
 	return commit.Key
 }
 

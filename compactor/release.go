@@ -62,7 +62,7 @@ func (c *Compactor) deleteAll(ctx context.Context, keys []string) (gone []string
 	if err = c.store.Delete(ctx, keys...); err == nil {
 		return keys, nil
 	}
-	err = fmt.Errorf("delete %d released objects from %s: %w", len(keys), keys[0], err)
+	err = fmt.Errorf("delete %d objects from %s on: %w", len(keys), keys[0], err)
 	if affectsAll(err) {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // Layout of the WAL object, version 1; numbers are big-endian. docs/format/wal-object.md is the contract.
@@ -15,6 +17,9 @@ const (
 	objectEntryLen   = 60
 	objectTrailerLen = 32
 	checksumLen      = 4
+
+	walPrefix  = "wal/1/" // the 1 is the shard bitmap
+	sortedName = "sorted-"
 
 	headerCRCPos  = 60 // in the header
 	trailerCRCPos = 16 // in the trailer: the object's CRC covers all before it
@@ -39,10 +44,52 @@ type RunEntry struct {
 	CRC          uint32 // CRC-32C of the run's bytes
 }
 
-// ObjectKey is the key of a WAL object: rand is a short random string that keeps keys of a restarted session apart. The 1
-// is the shard bitmap.
+// ObjectKey is the key of a WAL object: rand is a short random string that keeps keys of a restarted session apart.
 func ObjectKey(session, counter uint64, rand string) string {
-	return fmt.Sprintf("wal/1/%016x/%016x-%s", session, counter, rand)
+	return fmt.Sprintf("%s%016x-%s", SessionPrefix(session), counter, rand)
+}
+
+// SortedObjectKey is the key of a WAL object into which the session's compactor has regrouped runs of others. It carries no
+// counter, and so never clashes with the objects that the session commits; name is a random string.
+func SortedObjectKey(session uint64, name string) string {
+	return SessionPrefix(session) + sortedName + name
+}
+
+// SessionPrefix is what the keys of all WAL objects of a session begin with, and no others.
+func SessionPrefix(session uint64) string { return fmt.Sprintf("%s%016x/", walPrefix, session) }
+
+// ParsedObjectKey is what the key of a WAL object says.
+type ParsedObjectKey struct {
+	Session uint64
+	Counter uint64 // 0 when Sorted
+	Sorted  bool   // by SortedObjectKey, not by ObjectKey
+}
+
+// ParseObjectKey reads what ObjectKey and SortedObjectKey make; ok is false for every other key.
+func ParseObjectKey(key string) (k ParsedObjectKey, ok bool) {
+	rest, ok := strings.CutPrefix(key, walPrefix)
+	if !ok || len(rest) < 17 || rest[16] != '/' {
+		return k, false
+	}
+	if k.Session, ok = parseHex16(rest[:16]); !ok {
+		return k, false
+	}
+	name := rest[17:]
+	if sorted, ok := strings.CutPrefix(name, sortedName); ok {
+		k.Sorted = true
+		return k, sorted != ""
+	}
+	if len(name) < 18 || name[16] != '-' {
+		return k, false
+	}
+	k.Counter, ok = parseHex16(name[:16])
+	return k, ok
+}
+
+// parseHex16 reads 16 digits as %016x prints them.
+func parseHex16(s string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil && s == fmt.Sprintf("%016x", n)
 }
 
 // ObjectSize is the size of a WAL object with so many runs, whose batches have batchBytes together.

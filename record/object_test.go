@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -171,4 +172,28 @@ func TestObjectKey(t *testing.T) {
 func TestGoldenObject(t *testing.T) {
 	body, _, _ := testObject(t)
 	golden(t, "wal-object-v1.bin", body)
+}
+
+func TestObjectKeysAreReadBack(t *testing.T) {
+	for key, want := range map[string]ParsedObjectKey{
+		ObjectKey(0x2a, 7, "r4nd"):    {Session: 0x2a, Counter: 7},
+		ObjectKey(1<<63, 1<<63, "x"):  {Session: 1 << 63, Counter: 1 << 63},
+		SortedObjectKey(0x2a, "n4me"): {Session: 0x2a, Sorted: true},
+	} {
+		if got, ok := ParseObjectKey(key); !ok || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", key, got, ok, want)
+		}
+		if !strings.HasPrefix(key, SessionPrefix(want.Session)) || strings.HasPrefix(key, SessionPrefix(want.Session+1)) {
+			t.Errorf("%s does not lie under its own session's prefix alone", key)
+		}
+	}
+	for _, key := range []string{
+		"", "wal/1/", "wal/1/000000000000002a/", "wal/1/000000000000002a/sorted-", "wal/1/000000000000002a/0000000000000007-",
+		"wal/1/000000000000002A/0000000000000007-x", "wal/1/000000000000002a/0x00000000000007-x", "wal/2/000000000000002a/0000000000000007-x",
+		"wal/1/+00000000000002a/0000000000000007-x", "wal/1/000000000000002a/0000000000000007x", "tables/t/_data/x.parquet",
+	} {
+		if got, ok := ParseObjectKey(key); ok {
+			t.Errorf("%q is taken for %+v", key, got)
+		}
+	}
 }
