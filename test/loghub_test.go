@@ -229,10 +229,6 @@ func sameMultiset(t testing.TB, what string, got, want map[string]int) {
 // samePlaces wants each (partition, offset) that Kafka served exactly once in the table, with the same timestamp, and none besides.
 func samePlaces(t testing.TB, what string, rows []row, consumed []message) {
 	t.Helper()
-	type place struct {
-		partition int32
-		offset    int64
-	}
 	seen := map[place]row{}
 	for _, r := range rows {
 		p := place{r.Partition, r.Offset}

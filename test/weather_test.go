@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -252,72 +251,6 @@ func TestFullDiskLosesNothingAcked(t *testing.T) {
 		if served[v] != 1 {
 			t.Fatalf("acked record %s is served %d times", v, served[v])
 		}
-	}
-	a.stop(t)
-}
-
-// Under load, kill the agent and start another on the same store: every acked record is there once and in order.
-func TestKilledAgentLosesNothingAcked(t *testing.T) {
-	b := fileBackend(t)
-	a := startAgent(t, b, "--auto-create-topics=true", "--table-commit-interval", "500ms")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	var mu sync.Mutex
-	var acked []string
-	c := client(t, a.brokers, kgo.DefaultProduceTopic("killed"), kgo.ProducerLinger(5*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RecordDeliveryTimeout(60*time.Second))
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			value := fmt.Sprintf("%08d", i)
-			c.Produce(ctx, &kgo.Record{Value: []byte(value)}, func(_ *kgo.Record, err error) {
-				if err == nil {
-					mu.Lock()
-					acked = append(acked, value)
-					mu.Unlock()
-				}
-			})
-			if i%50 == 0 {
-				time.Sleep(10 * time.Millisecond)
-			}
-		}
-	}()
-	for range 3 {
-		time.Sleep(2 * time.Second)
-		a.kill(t)
-		a = startAgentAt(t, b, a.brokers, a.http, "--table-commit-interval", "500ms")
-	}
-	time.Sleep(2 * time.Second)
-	close(stop)
-	<-done
-	if err := c.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	position := map[string]int64{}
-	last := ""
-	for _, m := range consumeAll(t, a, "killed") {
-		v := unbase64(t, m.Value)
-		if v <= last {
-			t.Fatalf("offset %d holds %s after %s: doubled or out of order", m.Offset, v, last)
-		}
-		position[v], last = m.Offset, v
-	}
-	for _, v := range acked {
-		if _, ok := position[v]; !ok {
-			t.Fatalf("acked record %s is lost (%d acked, %d served)", v, len(acked), len(position))
-		}
-	}
-	t.Logf("%d records acked over 3 kills, %d served", len(acked), len(position))
-	waitForRows(t, b, "killed", int64(len(position)))
-	if rows := readTable(t, b, "duckdb", "killed"); len(rows) != len(position) {
-		t.Fatalf("the table has %d rows, Kafka served %d", len(rows), len(position))
 	}
 	a.stop(t)
 }
