@@ -3,7 +3,7 @@ T ?= 30s
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench vuln tidy
+.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -18,6 +18,10 @@ test: ## everything: set-up, vet, unit tests, then the tests against real client
 	@scripts/phase.sh vet go vet -tags synctests,realworld ./...
 	@scripts/phase.sh unit go test -tags synctests ./...
 	@scripts/phase.sh realworld go test -count=1 -tags realworld ./objectstore/... ./tableflow/... ./test/...
+
+prove: ## the long proofs with their full counts; the figures are in docs/proofs.md
+	@scripts/phase.sh setup scripts/setup-test-tools.sh
+	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 go test -count=1 -timeout 60m -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStalled' ./test/...
 
 tools: ## only the set-up of make test, in .tools
 	scripts/setup-test-tools.sh

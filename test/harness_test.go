@@ -88,7 +88,11 @@ func fileBackend(t *testing.T) backend {
 // s3Backend starts a versitygw; its bucket is a folder, so a test can look at the objects.
 func s3Backend(t *testing.T) backend {
 	t.Helper()
-	g := storetest.StartVersityGW(t)
+	return s3BackendOn(t, storetest.StartVersityGW(t))
+}
+
+func s3BackendOn(t *testing.T, g *storetest.VersityGW) backend {
+	t.Helper()
 	g.CreateBucket(t, "bucket")
 	return backend{
 		name: "s3", store: g.URL("bucket", "cluster"), root: filepath.Join(g.Dir, "bucket", "cluster"),
