@@ -29,7 +29,7 @@ type bucketAgent struct {
 	counter uint64
 }
 
-var slotTopic = record.TopicID{15: 1} //nolint:gochecknoglobals // a constant
+var slotTopic = record.TopicID{15: 1}
 
 func startOn(t *testing.T, store bucketlog.Store, serial *atomic.Uint64, checkpointEntries uint64) *bucketAgent {
 	t.Helper()
