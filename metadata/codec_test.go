@@ -50,6 +50,27 @@ func everyCommand() Entry {
 	}}
 }
 
+// everyCommand2 is one entry with each command that came with level 2, every field set.
+func everyCommand2() Entry {
+	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	return Entry{Seq: 301, Term: 7, Time: 1_790_000_000_124, Commands: []Command{
+		OpenSession{Agent: AgentInfo{Address: "h:9092", HTTP: "h:8080", Zone: "a", Version: "v2", Roles: []string{"produce"}, Level: 2}},
+		RaiseLevel{Level: 2},
+		ForgetSession{Session: 4},
+		CommitObject{Session: 5, Counter: 1001, Settled: 1000, Size: 9, Inline: []byte("an object"), Runs: []CommitRun{
+			{Partition: record.Partition{Topic: id, Index: 1}, Pos: 2, Batches: []CommitBatch{{Len: 6, Records: 3, MaxTimestamp: 77, ProducerID: -1}}},
+		}},
+		Replace{Job: 3, Moved: &MovedObject{Key: "wal/1/m", Size: 70_000, Runs: []MovedRun{
+			{Partition: record.Partition{Topic: id, Index: 1}, Base: 5, End: 12, Pos: 64, Len: 900, MaxTimestamp: 1_790_000_000_010},
+			{Partition: record.Partition{Topic: id, Index: 1}, Base: 20, End: 21, Pos: 964, Len: 80, MaxTimestamp: 1_790_000_000_000},
+			{Partition: record.Partition{Topic: id, Index: 3}, Base: 0, End: 9, Pos: 60_000, Len: 80, MaxTimestamp: -1},
+			{Partition: record.Partition{Topic: record.TopicID{15: 9}, Index: 0}, Base: 1 << 40, End: 1<<40 + 1, Pos: 1044, Len: 80},
+		}}},
+		Replace{Job: 4, Files: []NewFile{{Topic: id, Key: "f", Size: 1, Parts: []FilePart{{End: 1}}}}, Moved: &MovedObject{Key: "m"}},
+		CommitObject{Session: 5, Counter: 1002, Key: "wal/1/x", Size: 64},
+	}}
+}
+
 // goldenState is a state with something in every section.
 func goldenState(t testing.TB) *State {
 	t.Helper()
@@ -86,11 +107,47 @@ func goldenState(t testing.TB) *State {
 	return s
 }
 
-// The bytes of a format version never change: when this fails, write a new version beside the old.
+// goldenState2 adds to goldenState what level 2 brings.
+func goldenState2(t testing.TB) *State {
+	t.Helper()
+	s := goldenState(t)
+	runs := func(index int32, lens ...record.Len) []CommitRun {
+		r := CommitRun{Partition: record.Partition{Topic: topicNumber(1), Index: index}, Pos: 64}
+		for _, n := range lens {
+			r.Batches = append(r.Batches, CommitBatch{Len: n, Records: 2, MaxTimestamp: 5, ProducerID: -1})
+		}
+		return []CommitRun{r}
+	}
+	for i, c := range []Command{
+		SealSession{Session: 1},
+		OpenSession{Agent: AgentInfo{Address: "c:1", Level: 2}},
+		RaiseLevel{Level: 2},
+		ForgetSession{Session: 2},
+		CommitObject{Session: 3, Key: "o2", Size: 500, Runs: runs(1, 30)},
+		CommitObject{Session: 3, Counter: 1, Key: "o3", Size: 500, Runs: runs(1, 40)},
+		CommitObject{Session: 3, Counter: 2, Key: "o4", Size: 500, Runs: runs(1, 50)},
+		ClaimJob{Session: 3, Topics: []record.TopicID{topicNumber(1)}, Outputs: []string{"m0"}},
+		Replace{Job: 3, Moved: &MovedObject{Key: "m0", Size: 300, Runs: []MovedRun{
+			{Partition: record.Partition{Topic: topicNumber(1), Index: 1}, Base: 0, End: 4, Pos: 64, Len: 70, MaxTimestamp: 5},
+		}}},
+		CommitObject{Session: 3, Counter: 3, Size: 300, Inline: make([]byte, 300), Runs: runs(2, 100, 100)},
+	} {
+		e := Entry{Seq: s.next, Term: 3, Time: int64(100_000 + 1000*i), Commands: []Command{c}}
+		EncodeEntry(e)
+		if err := errOf(s.Apply(e)[0]); err != nil {
+			t.Fatalf("%#v: %v", c, err)
+		}
+	}
+	return s
+}
+
+// The bytes of a format version never change: when this fails, write a new version beside the old. Snapshots of version 1
+// are no longer written.
 func TestGoldenBytes(t *testing.T) {
 	for name, encode := range map[string]func() []byte{
 		"entry-v1.hex":    func() []byte { return EncodeEntry(everyCommand()) },
-		"snapshot-v1.hex": func() []byte { return goldenState(t).Encode() },
+		"entry-v2.hex":    func() []byte { return EncodeEntry(everyCommand2()) },
+		"snapshot-v2.hex": func() []byte { return goldenState2(t).Encode() },
 	} {
 		path := filepath.Join("testdata", "golden", name)
 		got := hex.Dump(encode())
@@ -108,13 +165,65 @@ func TestGoldenBytes(t *testing.T) {
 			t.Errorf("%s: the bytes changed:\n%s", path, got)
 		}
 	}
-	golden := unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex"))
+	golden := unhex(t, filepath.Join("testdata", "golden", "snapshot-v2.hex"))
 	s, err := DecodeState(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(s.Encode(), golden) {
 		t.Error("the golden snapshot does not encode to itself")
+	}
+}
+
+// I9: a snapshot of version 1 leads to the state that the entries it stands for lead to today, at level 1.
+func TestSnapshotOfVersion1LeadsToTheSameStateI9(t *testing.T) {
+	s, err := DecodeState(unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.level != 1 {
+		t.Errorf("level %d, want 1", s.level)
+	}
+	if want := goldenState(t); !bytes.Equal(s.Encode(), want.Encode()) {
+		t.Error("the snapshot leads to another state than its entries")
+	}
+	for _, fault := range stateFaults(s) {
+		t.Error(fault)
+	}
+}
+
+// I9: applying an entry that was built is applying the one that is read back, also where its objects lie.
+func TestInlineObjectsLieWhereTheEntrySaysI9(t *testing.T) {
+	e := everyCommand2()
+	body := EncodeEntry(e)
+	found := 0
+	e.EachInline(func(key string, object []byte) {
+		found++
+		slot, pos, length, ok := ParseInlineKey(key)
+		if !ok || slot != e.Seq || !bytes.Equal(body[pos:pos+length], object) || string(object) != "an object" {
+			t.Errorf("%s: not the bytes %q", key, object)
+		}
+	})
+	if found != 1 {
+		t.Errorf("%d inline objects, want 1", found)
+	}
+	got, err := DecodeEntry(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, e) {
+		t.Errorf("got  %+v\nwant %+v", got, e)
+	}
+}
+
+func TestInlineKeysAreReadStrictly(t *testing.T) {
+	if key := InlineKey(1<<64-1, 64, 1<<20); key != "inline/18446744073709551615/64/1048576" {
+		t.Error(key)
+	}
+	for _, key := range []string{"", "inline/", "inline/1/2", "inline/01/2/3", "inline/1/2/3/", "inline/1/-2/3", "inline/1/2/+3", "wal/1/2/3", "inline/1/2/99999999999999999999"} {
+		if _, _, _, ok := ParseInlineKey(key); ok {
+			t.Errorf("%q was taken for an inline key", key)
+		}
 	}
 }
 
@@ -169,14 +278,42 @@ func TestCutEntriesAreCorrupt(t *testing.T) {
 	if _, err := DecodeEntry(append(b, 0)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a byte too many: %v", err)
 	}
-	b[0] = 2
-	if _, err := DecodeEntry(b); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 2") {
-		t.Errorf("version of tomorrow: %v", err)
+}
+
+// What a later barge wrote is no damage: the text says what to do about it.
+func TestEntriesOfTheFutureAskForANewerBarge(t *testing.T) {
+	b := EncodeEntry(everyCommand2())
+	b[0] = 3
+	_, err := DecodeEntry(b)
+	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 3, this one understands up to 2; upgrade barge") {
+		t.Errorf("entry of version 3: %v", err)
+	}
+	b[0] = 1
+	if _, err := DecodeEntry(b); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("commands of version 2 in an entry of version 1: %v, want ErrCorrupt", err)
+	}
+
+	s := goldenState2(t).Encode()
+	s[len(snapshotMagic)] = 3
+	_, err = DecodeState(sealed(s[:len(s)-4]))
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 3, this one understands up to 2; upgrade barge") {
+		t.Errorf("snapshot of version 3: %v", err)
+	}
+	s[len(snapshotMagic)], s[len(snapshotMagic)+1] = 2, 3
+	_, err = DecodeState(sealed(s[:len(s)-4]))
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 3, this one understands up to 2; upgrade barge") {
+		t.Errorf("snapshot of level 3: %v", err)
 	}
 }
 
 func TestDamagedSnapshotsAreCorrupt(t *testing.T) {
-	b := goldenState(t).Encode()
+	for _, b := range [][]byte{goldenState2(t).Encode(), unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex"))} {
+		testDamaged(t, b)
+	}
+}
+
+func testDamaged(t *testing.T, b []byte) {
+	t.Helper()
 	for i := range b {
 		damaged := bytes.Clone(b)
 		damaged[i] ^= 0x10
@@ -192,13 +329,13 @@ func TestDamagedSnapshotsAreCorrupt(t *testing.T) {
 }
 
 // Where a topic's oldest run is looked for rests on it.
-func TestRunsOfDescendingObjectsAreCorrupt(t *testing.T) {
+func TestRunsOfDescendingAgeAreCorrupt(t *testing.T) {
 	s := testState(t, 2)
 	for i := range uint64(2) {
-		s.Apply(Entry{Seq: s.next, Commands: []Command{commitCommand(i, 1)}})
+		s.Apply(Entry{Seq: s.next, Time: int64(1 + i), Commands: []Command{commitCommand(i, 1)}})
 	}
 	runs := s.topics[topicNumber(1)].parts[1].runs
-	runs[0].object, runs[1].object = runs[1].object, runs[0].object
+	runs[0].committedAt, runs[1].committedAt = runs[1].committedAt, runs[0].committedAt
 	if _, err := DecodeState(s.Encode()); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("%v, want ErrCorrupt", err)
 	}
@@ -211,6 +348,7 @@ func sealed(body []byte) []byte {
 
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(EncodeEntry(everyCommand()))
+	f.Add(EncodeEntry(everyCommand2()))
 	f.Add(EncodeEntry(Entry{}))
 	log := newRandomLog(1)
 	for range 20 {
@@ -219,7 +357,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := DecodeEntry(b)
 		if err != nil {
-			if !errors.Is(err, ErrCorrupt) {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewer) {
 				t.Fatal(err)
 			}
 			return
@@ -232,7 +370,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Fatalf("got  %+v\nwant %+v", again, e)
 		}
 		// Whatever can be decoded can be applied, to an empty state and to one with something in it.
-		for _, s := range []*State{NewState(), goldenState(t)} {
+		for _, s := range []*State{NewState(), goldenState2(t)} {
 			if creates(e) {
 				continue // partitions cost more memory than bytes, which is bounded but slow here
 			}
@@ -241,7 +379,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			if faults := stateFaults(s); len(faults) > 0 {
 				t.Fatal(faults)
 			}
-			if _, err := DecodeState(s.Encode()); err != nil {
+			if _, err := DecodeState(s.Encode()); err != nil && (s.level <= MaxLevel || !errors.Is(err, ErrNewer)) {
 				t.Fatal(err)
 			}
 		}
@@ -264,6 +402,9 @@ func FuzzDecodeState(f *testing.F) {
 	}
 	seed(NewState())
 	seed(goldenState(f))
+	seed(goldenState2(f))
+	old := unhex(f, filepath.Join("testdata", "golden", "snapshot-v1.hex"))
+	f.Add(old[len(snapshotMagic) : len(old)-4])
 	log := newRandomLog(2)
 	for range 200 {
 		log.entry()
@@ -272,7 +413,7 @@ func FuzzDecodeState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s, err := DecodeState(sealed(append([]byte(snapshotMagic), body...)))
 		if err != nil {
-			if !errors.Is(err, ErrCorrupt) {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewer) {
 				t.Fatal(err)
 			}
 			return

@@ -27,12 +27,13 @@ type AgentInfo struct {
 	Zone    string
 	Version string
 	Roles   []string
+	Level   uint32 // highest level the agent understands; 0: it says nothing, and so 1
 }
 
 // OpenSession begins a session.
 type OpenSession struct{ Agent AgentInfo }
 
-// OpenSessionResult carries the new session's id.
+// OpenSessionResult carries the new session's id. Err: ErrLevel (the agent understands less than the log's level).
 type OpenSessionResult struct {
 	Err     error
 	Session SessionID
@@ -44,15 +45,38 @@ type SealSession struct{ Session SessionID }
 // SealSessionResult answers SealSession.
 type SealSessionResult struct{ Err error }
 
+// ForgetSession says that the objects a sealed session left behind have been swept for the last time: State drops the
+// session. Forgetting it again is no error. Its number is never given again, and what it may still try is refused as
+// before. Needs level 2.
+type ForgetSession struct{ Session SessionID }
+
+// ForgetSessionResult answers ForgetSession. Err: ErrLevel, ErrInvalidCommand (no such session was ever opened),
+// ErrStaleInput (it is not sealed).
+type ForgetSessionResult struct{ Err error }
+
+// RaiseLevel lets the log use what agents of Level understand. A level never goes down: raising it to what it is, or to
+// less, is no error and no change.
+type RaiseLevel struct{ Level uint32 }
+
+// RaiseLevelResult answers RaiseLevel. Err: ErrInvalidCommand (an open session understands less).
+type RaiseLevelResult struct{ Err error }
+
 // CommitObject gives the batches of one WAL object their offsets. Repeating it (same Session and Counter) returns the
 // first result until Settled passes Counter. Commits of one session arrive in counter order.
 type CommitObject struct {
 	Session SessionID
 	Counter uint64
 	Settled uint64 // every counter below has been answered and will not be asked for again
-	Key     string // of the object
+	Key     string // of the object; "" with Inline
 	Size    record.Len
 	Runs    []CommitRun // sorted by partition, each partition once
+
+	// Inline holds the object itself where it travels in the log instead of the store: the same bytes as of an object that
+	// was uploaded, at most MaxInlineBytes. State keeps where they lie, not the bytes. Needs level 2.
+	Inline []byte
+	// InlinePos is where Inline begins in the body of the entry. It follows from the entry's encoding and is no part of it:
+	// EncodeEntry, DecodeEntry and the Sequencer set it.
+	InlinePos record.Pos
 }
 
 // CommitRun is the contiguous stretch of one partition's batches in the object.
@@ -74,7 +98,7 @@ type CommitBatch struct {
 
 // CommitObjectResult answers CommitObject: Batches[i][j] belongs to Runs[i].Batches[j]. Err is set when the whole object
 // was refused: ErrSessionSealed, ErrOutOfOrderCounter (also when MaxUnsettled results wait for Settled), ErrConflict (State
-// knows the key already), ErrInvalidCommand. Batches is kept for repeats: readers must not change it.
+// knows the key already), ErrInvalidCommand, ErrLevel. Batches is kept for repeats: readers must not change it.
 type CommitObjectResult struct {
 	Err     error
 	Batches [][]BatchResult
@@ -175,6 +199,25 @@ type ReleaseJobResult struct{ Err error }
 type Replace struct {
 	Job   JobID
 	Files []NewFile
+	Moved *MovedObject // nil: none. Needs level 2
+}
+
+// MovedObject is a WAL object that takes over runs of others: regrouped by topic, or copied out of the log. Its runs keep
+// the age of what they replace, and lie after the files of the same Replace.
+type MovedObject struct {
+	Key  string // one of the claim's outputs
+	Size record.Len
+	Runs []MovedRun // at least one; sorted by partition and offset, not overlapping
+}
+
+// MovedRun takes the place of the runs that cover exactly [Base, End) of its partition: whole runs, one after another. Its
+// bytes are theirs, in their order.
+type MovedRun struct {
+	Partition    record.Partition
+	Base, End    record.Offset
+	Pos          record.Pos // in the moved object
+	Len          record.Len
+	MaxTimestamp int64 // milliseconds
 }
 
 // NewFile is one Parquet file of one topic.
@@ -197,8 +240,9 @@ type FilePart struct {
 	MaxTimestamp int64 // milliseconds
 }
 
-// ReplaceResult answers Replace. Err: ErrStaleClaim, ErrStaleInput, ErrUnknownTopic, ErrInvalidCommand (parts out of order,
-// a key that the claim does not name, an Add over MaxAddBytes).
+// ReplaceResult answers Replace. Err: ErrStaleClaim, ErrStaleInput, ErrUnknownTopic, ErrLevel, ErrInvalidCommand (parts or moved
+// runs out of order, a moved run of another length than what it replaces or outside its object, a key that the claim does
+// not name, an Add over MaxAddBytes).
 type ReplaceResult struct{ Err error }
 
 // Projected records that the Delta log of a topic holds Version, folded up to and including log entry UpTo: pending
@@ -229,6 +273,8 @@ type ForgetTopicResult struct{ Err error }
 
 func (OpenSession) command()         {}
 func (SealSession) command()         {}
+func (ForgetSession) command()       {}
+func (RaiseLevel) command()          {}
 func (CommitObject) command()        {}
 func (AllocateProducerIDs) command() {}
 func (CreateTopic) command()         {}
@@ -243,6 +289,8 @@ func (ForgetTopic) command()         {}
 
 func (OpenSessionResult) result()         {}
 func (SealSessionResult) result()         {}
+func (ForgetSessionResult) result()       {}
+func (RaiseLevelResult) result()          {}
 func (CommitObjectResult) result()        {}
 func (AllocateProducerIDsResult) result() {}
 func (CreateTopicResult) result()         {}

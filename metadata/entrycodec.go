@@ -6,8 +6,12 @@ import (
 	"github.com/bargedata/barge/record"
 )
 
-// entryVersion is the first byte of an encoded entry. What a version means never changes.
-const entryVersion = 1
+// The first byte of an encoded entry is its version: the lowest that has all of its commands, so that agents of a lower
+// level go on reading what they know. What a version means never changes.
+const (
+	entryVersion1 = 1 // tags up to lastTagOfVersion1
+	entryVersion2 = 2
+)
 
 // Tags of the commands. A tag is never used again for something else.
 const (
@@ -24,33 +28,128 @@ const (
 	tagProjected           = 11
 	tagForgetObjects       = 12
 	tagForgetTopic         = 13
+
+	lastTagOfVersion1 = tagForgetTopic
+
+	tagOpenSessionLevel   = 14 // OpenSession of an agent that tells its level
+	tagRaiseLevel         = 15
+	tagForgetSession      = 16
+	tagReplaceMoved       = 17 // Replace with a MovedObject
+	tagCommitObjectInline = 18 // CommitObject with the object itself
 )
 
-// EncodeEntry renders e as the body of a log slot. Equal entries give equal bytes. Source: docs/format/log-entry.md.
+// tagOf chooses the lowest tag that has everything c says.
+func tagOf(c Command) byte {
+	switch c := c.(type) {
+	case CommitObject:
+		if c.Inline != nil {
+			return tagCommitObjectInline
+		}
+		return tagCommitObject
+	case OpenSession:
+		if c.Agent.Level != 0 {
+			return tagOpenSessionLevel
+		}
+		return tagOpenSession
+	case SealSession:
+		return tagSealSession
+	case ForgetSession:
+		return tagForgetSession
+	case RaiseLevel:
+		return tagRaiseLevel
+	case AllocateProducerIDs:
+		return tagAllocateProducerIDs
+	case CreateTopic:
+		return tagCreateTopic
+	case DeleteTopic:
+		return tagDeleteTopic
+	case SetKeys:
+		return tagSetKeys
+	case ClaimJob:
+		return tagClaimJob
+	case ReleaseJob:
+		return tagReleaseJob
+	case Replace:
+		if c.Moved != nil {
+			return tagReplaceMoved
+		}
+		return tagReplace
+	case Projected:
+		return tagProjected
+	case ForgetObjects:
+		return tagForgetObjects
+	case ForgetTopic:
+		return tagForgetTopic
+	}
+	return 0 // Command is sealed: only nil gets here
+}
+
+// EncodeEntry renders e as the body of a log slot. Equal entries give equal bytes. It tells the commits among e.Commands
+// where their inline objects lie (CommitObject.InlinePos), which Apply wants to know. Source: docs/format/log-entry.md.
 func EncodeEntry(e Entry) []byte {
+	encoded := make([][]byte, len(e.Commands))
+	for i, c := range e.Commands {
+		encoded[i] = encodeCommand(c)
+	}
+	return assembleEntry(e, encoded)
+}
+
+// encodeCommand begins with the command's tag and ends with its inline object, if it has one.
+func encodeCommand(c Command) []byte {
 	w := wireWriter{}
-	w.entryHeader(e.Seq, e.Term, e.Time, len(e.Commands))
-	for _, c := range e.Commands {
-		w.command(c)
+	w.command(c)
+	return w.b
+}
+
+// assembleEntry is EncodeEntry for commands that are encoded already.
+func assembleEntry(e Entry, encoded [][]byte) []byte {
+	version, size := byte(entryVersion1), entryHeaderBytes
+	for _, c := range encoded {
+		size += len(c)
+		if len(c) > 0 && c[0] > lastTagOfVersion1 {
+			version = entryVersion2
+		}
+	}
+	w := wireWriter{b: make([]byte, 0, size)}
+	w.byte(version)
+	w.uvarint(uint64(shardOf(record.TopicID{}, 0)))
+	w.uvarint(e.Seq)
+	w.uvarint(e.Term)
+	w.varint(e.Time)
+	w.count(len(encoded))
+	for i := range encoded {
+		w.b = append(w.b, encoded[i]...)
+		if c, ok := e.Commands[i].(CommitObject); ok && c.Inline != nil {
+			c.InlinePos = record.Pos(len(w.b) - len(c.Inline))
+			e.Commands[i] = c
+		}
 	}
 	return w.b
 }
 
-// DecodeEntry reads what EncodeEntry wrote; the entry shares nothing with b. ErrCorrupt tells every fault, an unknown
-// version among them.
+// DecodeEntry reads what EncodeEntry wrote; the entry shares nothing with b. Errors: ErrNewer - of a version this barge does
+// not know; ErrCorrupt - every other fault.
 func DecodeEntry(b []byte) (Entry, error) {
 	r := wireReader{b: b}
-	if v := r.byte(); v != entryVersion {
-		r.fail(fmt.Sprintf("entry version %d is not known", v))
+	version := r.byte()
+	switch {
+	case version > entryVersion2:
+		r.newer("a log entry has version", uint64(version), entryVersion2)
+	case version < entryVersion1:
+		r.fail("entry version 0")
 	}
 	if shard := r.uvarint(); shard != 0 {
 		r.fail(fmt.Sprintf("entry of shard %d", shard))
 	}
 	e := Entry{Seq: r.uvarint(), Term: r.uvarint(), Time: r.varint()}
 	for range r.count(2) {
-		c := r.command()
+		c := r.command(version)
 		if r.err != nil {
 			break
+		}
+		if inline, ok := c.(CommitObject); ok && inline.Inline != nil {
+			inline.InlinePos = record.Pos(len(b) - len(r.b) - len(inline.Inline))
+			c = inline
 		}
 		e.Commands = append(e.Commands, c)
 	}
@@ -60,70 +159,81 @@ func DecodeEntry(b []byte) (Entry, error) {
 	return e, nil
 }
 
-func (w *wireWriter) entryHeader(seq, term uint64, time int64, commands int) {
-	w.byte(entryVersion)
-	w.uvarint(uint64(shardOf(record.TopicID{}, 0)))
-	w.uvarint(seq)
-	w.uvarint(term)
-	w.varint(time)
-	w.count(commands)
-}
-
 func (w *wireWriter) command(c Command) {
+	tag := tagOf(c)
+	if tag == 0 {
+		return
+	}
+	w.byte(tag)
 	switch c := c.(type) {
 	case CommitObject:
-		w.byte(tagCommitObject)
 		w.commitObject(&c)
+		if tag == tagCommitObjectInline {
+			w.bytes(c.Inline) // last: where they begin follows from where the command ends
+		}
 	case OpenSession:
-		w.byte(tagOpenSession)
 		w.agent(&c.Agent)
+		if tag == tagOpenSessionLevel {
+			w.uvarint(uint64(c.Agent.Level))
+		}
+	case ForgetSession:
+		w.uvarint(uint64(c.Session))
+	case RaiseLevel:
+		w.uvarint(uint64(c.Level))
 	case SealSession:
-		w.byte(tagSealSession)
 		w.uvarint(uint64(c.Session))
 	case AllocateProducerIDs:
-		w.byte(tagAllocateProducerIDs)
 		w.varint(int64(c.Count))
 	case CreateTopic:
-		w.byte(tagCreateTopic)
 		w.topicID(c.ID)
 		w.string(c.Name)
 		w.varint(int64(c.Partitions))
 		w.configs(c.Configs)
 	case DeleteTopic:
-		w.byte(tagDeleteTopic)
 		w.topicID(c.ID)
 	case SetKeys:
-		w.byte(tagSetKeys)
 		w.setKeys(&c)
 	case ClaimJob:
-		w.byte(tagClaimJob)
 		w.uvarint(uint64(c.Session))
 		w.topicIDs(c.Topics)
 		w.strings(c.Outputs)
 	case ReleaseJob:
-		w.byte(tagReleaseJob)
 		w.uvarint(uint64(c.Job))
 	case Replace:
-		w.byte(tagReplace)
 		w.replace(&c)
 	case Projected:
-		w.byte(tagProjected)
 		w.topicID(c.Topic)
 		w.varint(c.Version)
 		w.uvarint(c.UpTo)
 	case ForgetObjects:
-		w.byte(tagForgetObjects)
 		w.strings(c.Keys)
 	case ForgetTopic:
-		w.byte(tagForgetTopic)
 		w.topicID(c.ID)
 	}
 }
 
-func (r *wireReader) command() Command {
-	switch tag := r.byte(); tag {
+func (r *wireReader) command(version byte) Command {
+	tag := r.byte()
+	if version == entryVersion1 && tag > lastTagOfVersion1 {
+		r.fail(fmt.Sprintf("command tag %d in an entry of version 1", tag))
+	}
+	switch tag {
 	case tagCommitObject:
 		return r.commitObject()
+	case tagCommitObjectInline:
+		c := r.commitObject()
+		c.Inline = r.bytes()
+		return c
+	case tagOpenSessionLevel:
+		c := OpenSession{Agent: r.agent()}
+		if c.Agent.Level = r.uint32(); c.Agent.Level == 0 {
+			r.fail("level 0")
+		}
+		return c
+	case tagRaiseLevel:
+		return RaiseLevel{Level: r.uint32()}
+	case tagForgetSession:
+		return ForgetSession{Session: SessionID(r.uvarint())}
 	case tagOpenSession:
 		return OpenSession{Agent: r.agent()}
 	case tagSealSession:
@@ -142,6 +252,10 @@ func (r *wireReader) command() Command {
 		return ReleaseJob{Job: JobID(r.uvarint())}
 	case tagReplace:
 		return r.replace()
+	case tagReplaceMoved:
+		c := r.replace()
+		c.Moved = r.movedObject()
+		return c
 	case tagProjected:
 		return Projected{Topic: r.topicID(), Version: r.varint(), UpTo: r.uvarint()}
 	case tagForgetObjects:
@@ -195,7 +309,7 @@ func (w *wireWriter) commitObject(c *CommitObject) {
 	}
 }
 
-func (r *wireReader) commitObject() Command {
+func (r *wireReader) commitObject() CommitObject {
 	c := CommitObject{Session: SessionID(r.uvarint()), Counter: r.uvarint(), Settled: r.uvarint(), Key: r.string(), Size: record.Len(r.varint())}
 	var prev record.Partition
 	var end record.Pos
@@ -219,7 +333,7 @@ func (r *wireReader) commitObject() Command {
 			end += record.Pos(b.Len)
 			time, producer = b.MaxTimestamp, b.ProducerID
 			if r.err != nil {
-				return nil
+				return c
 			}
 			run.Batches = append(run.Batches, b)
 		}
@@ -262,17 +376,77 @@ func (w *wireWriter) replace(c *Replace) {
 		w.file(&File{Topic: f.Topic, Key: f.Key, Size: f.Size, Rows: f.Rows, Parts: f.Parts})
 		w.optBytes(f.Add)
 	}
+	if c.Moved != nil {
+		w.movedObject(c.Moved)
+	}
 }
 
-func (r *wireReader) replace() Command {
+func (r *wireReader) replace() Replace {
 	c := Replace{Job: JobID(r.uvarint())}
 	for range r.count(minFileBytes + 1) {
 		f := r.file()
 		nf := NewFile{Topic: f.Topic, Key: f.Key, Size: f.Size, Rows: f.Rows, Parts: f.Parts, Add: r.optBytes()}
 		if r.err != nil {
-			return nil
+			return c
 		}
 		c.Files = append(c.Files, nf)
 	}
 	return c
+}
+
+// movedObject spends about ten bytes on a run, as commitObject does on a batch.
+func (w *wireWriter) movedObject(m *MovedObject) {
+	w.string(m.Key)
+	w.varint(int64(m.Size))
+	w.count(len(m.Runs))
+	var prev record.Partition
+	var end record.Pos
+	var offset record.Offset
+	var time int64
+	for i := range m.Runs {
+		r := &m.Runs[i]
+		if i > 0 && r.Partition.Topic == prev.Topic {
+			w.byte(0)
+		} else {
+			w.byte(1)
+			w.topicID(r.Partition.Topic)
+			prev.Index = 0
+		}
+		w.varint(int64(r.Partition.Index) - int64(prev.Index))
+		w.varint(int64(r.Base - offset))
+		w.varint(int64(r.End - r.Base))
+		w.varint(int64(r.Pos - end))
+		w.varint(int64(r.Len))
+		w.varint(r.MaxTimestamp - time)
+		prev, offset, end, time = r.Partition, r.End, r.Pos+record.Pos(r.Len), r.MaxTimestamp
+	}
+}
+
+func (r *wireReader) movedObject() *MovedObject {
+	m := &MovedObject{Key: r.string(), Size: record.Len(r.varint())}
+	var prev record.Partition
+	var end record.Pos
+	var offset record.Offset
+	var time int64
+	for range r.count(7) {
+		if r.bool() {
+			prev = record.Partition{Topic: r.topicID()}
+		}
+		index := int64(prev.Index) + r.varint()
+		if int64(int32(index)) != index {
+			r.fail("partition index over 32 bits")
+		}
+		prev.Index = int32(index)
+		v := MovedRun{Partition: prev, Base: offset + record.Offset(r.varint())}
+		v.End = v.Base + record.Offset(r.varint())
+		v.Pos = end + record.Pos(r.varint())
+		v.Len = record.Len(r.varint())
+		v.MaxTimestamp = time + r.varint()
+		if r.err != nil {
+			return m
+		}
+		m.Runs = append(m.Runs, v)
+		offset, end, time = v.End, v.Pos+record.Pos(v.Len), v.MaxTimestamp
+	}
+	return m
 }

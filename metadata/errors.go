@@ -18,6 +18,7 @@ var (
 	ErrStaleClaim           = errors.New("job claim is not live")
 	ErrStaleInput           = errors.New("input changed meanwhile")
 	ErrOffsetOutOfRange     = errors.New("offset out of range")
+	ErrLevel                = errors.New("metadata level too low")
 	// ErrInvalidCommand: the command contradicts itself (lengths, order, bounds). The caller has a bug; nothing changed.
 	ErrInvalidCommand = errors.New("invalid metadata command")
 
@@ -32,6 +33,9 @@ var (
 	// ErrEnded comes with ErrUnavailable when this sequencer will never answer again (it was fenced or stopped): there is
 	// nobody to repeat the call to.
 	ErrEnded = errors.New("sequencer has ended")
+	// ErrNewer: the log was written by a newer barge than this one, which must stop: what it does not understand it can not
+	// apply. The text names both numbers.
+	ErrNewer = errors.New("a newer barge is needed")
 	// ErrCorrupt: bytes of the log or a snapshot fail their checks.
 	ErrCorrupt = errors.New("metadata corrupt")
 )

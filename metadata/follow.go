@@ -15,7 +15,7 @@ const followTries = 4
 // before gets the entries it lacks, an empty one the whole at once. Nobody else may feed the View meanwhile. sleep waits, or
 // returns ctx's error, while a Read lags. Memory: the snapshot, its state, and 8 MiB of entries.
 // Errors: ErrCorrupt - a slot is damaged or missing, or no snapshot is usable; ErrTruncated - the log was truncated faster than it
-// could be read, several times; or the store's.
+// could be read, several times; ErrNewer - the log is beyond this barge; or the store's.
 func Follow(ctx context.Context, log Log, view *View, sleep func(context.Context, time.Duration) error) (Acquired, error) {
 	t := takeover{log: log, view: view, sleep: sleep}
 	for try := 1; ; try++ {

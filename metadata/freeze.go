@@ -13,7 +13,7 @@ import (
 func (s *State) freeze() *State {
 	// Jobs never change; of an object only refs does, which is not encoded.
 	f := &State{
-		shard: s.shard, next: s.next, term: s.term, time: s.time,
+		shard: s.shard, next: s.next, term: s.term, time: s.time, level: s.level,
 		topics:     freezeTopics(s.topics),
 		tombstones: freezeTopics(s.tombstones),
 		usedDirs:   maps.Clone(s.usedDirs),

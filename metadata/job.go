@@ -21,16 +21,19 @@ func (s *State) claimJob(c ClaimJob) Result {
 	if len(c.Outputs) > MaxJobOutputs {
 		return ClaimJobResult{Err: ErrInvalidCommand}
 	}
-	for i, id := range c.Topics {
+	seen := make(map[record.TopicID]struct{}, len(c.Topics))
+	for _, id := range c.Topics {
 		t := s.topics[id]
 		switch {
 		case t == nil:
 			return ClaimJobResult{Err: ErrUnknownTopic}
 		case t.job != 0:
 			return ClaimJobResult{Err: ErrTopicClaimed}
-		case slices.Contains(c.Topics[:i], id):
+		}
+		if _, twice := seen[id]; twice {
 			return ClaimJobResult{Err: ErrInvalidCommand}
 		}
+		seen[id] = struct{}{}
 	}
 	own := make(map[string]struct{}, len(c.Outputs))
 	for _, key := range c.Outputs {
@@ -87,6 +90,13 @@ func (s *State) replace(c Replace) Result {
 		named[key] = true
 	}
 	used := make(map[string]bool, len(c.Files))
+	if c.Moved != nil && s.level < 2 {
+		return ReplaceResult{Err: ErrLevel}
+	}
+	claimed := make(map[record.TopicID]bool, len(j.topics))
+	for _, id := range j.topics {
+		claimed[id] = true
+	}
 	ends := make(map[record.Partition]record.Offset) // compacted ends as they will be
 	for i := range c.Files {
 		f := &c.Files[i]
@@ -94,7 +104,16 @@ func (s *State) replace(c Replace) Result {
 			return ReplaceResult{Err: ErrInvalidCommand}
 		}
 		used[f.Key] = true
-		if err := s.checkFile(j, f, ends); err != nil {
+		if err := s.checkFile(claimed, f, ends); err != nil {
+			return ReplaceResult{Err: err}
+		}
+	}
+	if m := c.Moved; m != nil {
+		if used[m.Key] || !named[m.Key] {
+			return ReplaceResult{Err: ErrInvalidCommand}
+		}
+		used[m.Key] = true
+		if err := s.checkMoved(claimed, m, ends); err != nil {
 			return ReplaceResult{Err: err}
 		}
 	}
@@ -102,20 +121,24 @@ func (s *State) replace(c Replace) Result {
 	for i := range c.Files {
 		s.addFile(&c.Files[i])
 	}
+	if c.Moved != nil {
+		s.move(c.Moved)
+	}
 	for _, id := range j.topics {
 		if t := s.topics[id]; t != nil {
-			t.findFirstObject()
+			t.findOldest()
 		}
 	}
 	s.endJob(j, used)
 	return ReplaceResult{}
 }
 
-// checkFile tells why a file may not enter; ends carries what the files before it in the same Replace have covered.
-func (s *State) checkFile(j *job, f *NewFile, ends map[record.Partition]record.Offset) error {
+// checkFile tells why a file may not enter; claimed are the job's topics, ends carries what the files before it in the same
+// Replace have covered.
+func (s *State) checkFile(claimed map[record.TopicID]bool, f *NewFile, ends map[record.Partition]record.Offset) error {
 	t := s.topics[f.Topic]
 	switch {
-	case !slices.Contains(j.topics, f.Topic):
+	case !claimed[f.Topic]:
 		return ErrStaleClaim
 	case t == nil:
 		return ErrUnknownTopic

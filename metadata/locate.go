@@ -132,8 +132,8 @@ func (s *State) expand(runs []run) []Run {
 		r := &runs[i]
 		o := s.objects[r.object]
 		out[i] = Run{
-			Base: r.base, End: r.end, Key: o.key, ObjectSize: o.size, Pos: r.pos, Len: r.len,
-			MaxTimestamp: r.maxTime, CommittedAt: o.committedAt,
+			Base: r.base, End: r.end, Key: o.name(), ObjectSize: o.size, Pos: r.pos, Len: r.len,
+			MaxTimestamp: r.maxTime, CommittedAt: r.committedAt, Inline: o.inline, Sorted: o.sorted,
 		}
 	}
 	return out

@@ -12,12 +12,14 @@ type Bounds struct {
 // of the batches follow from Base by adding each batch's last offset delta + 1.
 type Run struct {
 	Base, End    record.Offset // [Base, End)
-	Key          string        // of the WAL object
+	Key          string        // of the WAL object; InlineKey of one that lies in a log entry
 	ObjectSize   record.Len
 	Pos          record.Pos
 	Len          record.Len
 	MaxTimestamp int64 // milliseconds
-	CommittedAt  int64 // entry time, milliseconds
+	CommittedAt  int64 // entry time, milliseconds; a moved run keeps that of the oldest run it took the place of
+	Inline       bool  // the object lies in a log entry
+	Sorted       bool  // the object is a MovedObject: its runs lie together by topic
 }
 
 // File is one Parquet file as the log knows it.

@@ -4,27 +4,62 @@ import "github.com/bargedata/barge/record"
 
 // object is a WAL object that runs still refer to.
 type object struct {
-	key         string
-	size        record.Len
-	committedAt int64 // entry time, milliseconds
-	refs        int   // runs that lie in it; derived, not encoded
+	key    string // "" when inline
+	size   record.Len
+	sorted bool // moved here by a Replace
+	inline bool // lies in the entry of slot, from pos of its body on
+	slot   uint64
+	pos    record.Pos
+	refs   int // runs that lie in it; derived, not encoded
+}
+
+// name is how readers ask for it.
+func (o *object) name() string {
+	if o.inline {
+		return InlineKey(o.slot, int64(o.pos), int64(o.size))
+	}
+	return o.key
+}
+
+// addObject takes a new object in; its id is above those of all others.
+func (s *State) addObject(id uint64, o *object) {
+	s.objects[id] = o
+	if o.inline {
+		s.inline.add(id)
+	}
+}
+
+// dropObject lets go of an object that nothing refers to any more. One that lies in an entry goes when the log is
+// truncated; others wait to be deleted.
+func (s *State) dropObject(id uint64) {
+	o := s.objects[id]
+	delete(s.objects, id)
+	if o.inline {
+		s.inline.drop(s.objects)
+	} else {
+		s.release(o.key)
+	}
 }
 
 // dropRuns takes the first n runs out of p and lets go of the objects they lay in. Where t keeps runs, its caller calls
-// findFirstObject when it is done with all partitions.
+// findOldest when it is done with all partitions.
 func (s *State) dropRuns(t *topicState, p *partition, n int) {
 	for i := range p.runs[:n] {
-		r := &p.runs[i]
-		t.runBytes -= r.len
-		t.runCount--
-		s.unref(r.object)
+		s.uncountRun(t, &p.runs[i])
 	}
 	// A copy, so that the memory of what was cut off goes and frozen states keep theirs.
 	p.runs = append([]run(nil), p.runs[n:]...)
 	if t.runCount == 0 {
-		t.firstObject = 0
+		t.oldest = 0
 		delete(s.withRuns, t.ID)
 	}
+}
+
+// uncountRun is the reverse of countRun, but for what findOldest looks for.
+func (s *State) uncountRun(t *topicState, r *run) {
+	t.runBytes -= r.len
+	t.runCount--
+	s.unref(r.object)
 }
 
 func (s *State) addRun(t *topicState, p *partition, r run) {
@@ -34,8 +69,8 @@ func (s *State) addRun(t *topicState, p *partition, r run) {
 
 // countRun brings what is derived from the runs of t, and of the object r lies in, up to date with a new one.
 func (s *State) countRun(t *topicState, r *run) {
-	if t.runCount == 0 || r.object < t.firstObject {
-		t.firstObject = r.object
+	if t.runCount == 0 || r.committedAt < t.oldest {
+		t.oldest = r.committedAt
 	}
 	t.runBytes += r.len
 	t.runCount++
@@ -43,13 +78,14 @@ func (s *State) countRun(t *topicState, r *run) {
 	s.objects[r.object].refs++
 }
 
-// findFirstObject looks for the oldest object anew. Objects are numbered in the order of their entries, and the runs of a
-// partition are in that order too, so the first run of each partition tells.
-func (t *topicState) findFirstObject() {
-	t.firstObject = 0
+// findOldest looks for the oldest run anew. Runs are appended in the order of entry time, and one that is moved gets the age
+// of the first of those whose place it takes, which is the oldest of them; so the first run of each partition is its oldest.
+func (t *topicState) findOldest() {
+	t.oldest = 0
+	found := false
 	for i := range t.parts {
-		if runs := t.parts[i].runs; len(runs) > 0 && (t.firstObject == 0 || runs[0].object < t.firstObject) {
-			t.firstObject = runs[0].object
+		if runs := t.parts[i].runs; len(runs) > 0 && (!found || runs[0].committedAt < t.oldest) {
+			t.oldest, found = runs[0].committedAt, true
 		}
 	}
 }
@@ -58,8 +94,7 @@ func (s *State) unref(id uint64) {
 	o := s.objects[id]
 	o.refs--
 	if o.refs == 0 {
-		delete(s.objects, id)
-		s.release(o.key)
+		s.dropObject(id)
 	}
 }
 

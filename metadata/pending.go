@@ -55,7 +55,7 @@ func (v *View) pendingRuns(id record.TopicID) (PendingTopic, bool) {
 
 // pendingTopic sums up a topic that has runs.
 func (s *State) pendingTopic(t *topicState) PendingTopic {
-	return PendingTopic{Topic: t.Topic, Claimed: t.job != 0, Bytes: t.runBytes, Oldest: s.objects[t.firstObject].committedAt}
+	return PendingTopic{Topic: t.Topic, Claimed: t.job != 0, Bytes: t.runBytes, Oldest: t.oldest}
 }
 
 // CompactedEnd returns where the files of a partition end and its runs begin, or ErrUnknownTopic.

@@ -3,6 +3,7 @@ package metadata
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/bargedata/barge/record"
 )
@@ -16,6 +17,8 @@ type randomLog struct {
 	topics   int
 	state    *State // what the log has led to, to make sensible commands from
 	sequence map[int64]int32
+
+	deleted, forgotten, moved, inlined int // commands of these kinds that took effect
 }
 
 func newRandomLog(seed uint64) *randomLog {
@@ -29,13 +32,32 @@ func (l *randomLog) entry() Entry {
 		e.Commands = append(e.Commands, l.command())
 	}
 	l.next++
-	l.state.Apply(e)
+	EncodeEntry(e)
+	for i, r := range l.state.Apply(e) {
+		if errOf(r) != nil {
+			continue
+		}
+		switch c := e.Commands[i].(type) {
+		case DeleteTopic:
+			l.deleted++
+		case ForgetSession:
+			l.forgotten++
+		case Replace:
+			if c.Moved != nil {
+				l.moved++
+			}
+		case CommitObject:
+			if c.Inline != nil {
+				l.inlined++
+			}
+		}
+	}
 	return e
 }
 
 func (l *randomLog) command() Command {
 	r := l.rng
-	switch r.IntN(16) {
+	switch r.IntN(20) {
 	case 0:
 		l.topics++
 		c := CreateTopic{ID: topicNumber(int64(l.topics)), Name: fmt.Sprint("t", r.IntN(5)), Partitions: 1 + r.Int32N(4)}
@@ -49,7 +71,7 @@ func (l *randomLog) command() Command {
 		}
 		return DeleteTopic{ID: l.topic()}
 	case 2:
-		return OpenSession{Agent: AgentInfo{Address: "a:1", Zone: "z", Roles: []string{"produce"}}}
+		return OpenSession{Agent: AgentInfo{Address: "a:1", Zone: "z", Roles: []string{"produce"}, Level: uint32(min(r.IntN(8), 2))}}
 	case 3:
 		if r.IntN(4) > 0 {
 			return AllocateProducerIDs{Count: 1 + r.Int32N(5)}
@@ -96,12 +118,94 @@ func (l *randomLog) command() Command {
 			return ForgetTopic{ID: ids[r.IntN(len(ids))].ID}
 		}
 		return ForgetObjects{Keys: []string{"nothing"}}
+	case 11:
+		return l.levelOrForget()
+	case 12, 13:
+		return l.move()
+	case 14, 15:
+		return l.inline(l.commit())
 	default:
 		return l.commit()
 	}
 }
 
+// levelOrForget lets agents of level 1 live for a while before it seals them.
+func (l *randomLog) levelOrForget() Command {
+	for _, id := range sortedKeys(l.state.sessions) {
+		if ss := l.state.sessions[id]; l.next > 40 && !ss.sealed && ss.agent.understands() < MaxLevel {
+			return SealSession{Session: id}
+		}
+	}
+	if l.rng.IntN(3) == 0 {
+		return RaiseLevel{Level: uint32(l.rng.IntN(MaxLevel + 1))}
+	}
+	return ForgetSession{Session: SessionID(l.rng.Uint64N(uint64(l.state.lastSession) + 2))}
+}
+
+// inline puts the object of a commit into the log, now and then wrongly.
+func (l *randomLog) inline(c CommitObject) Command {
+	c.Inline = make([]byte, 2000+l.rng.IntN(2000))
+	c.Size = record.Len(len(c.Inline))
+	if l.rng.IntN(20) == 0 {
+		c.Size++
+	}
+	if l.rng.IntN(20) > 0 {
+		c.Key = ""
+	}
+	return c
+}
+
+// move regroups the topics of some live job: of each partition a stretch of whole runs, mostly.
+func (l *randomLog) move() Command {
+	r := l.rng
+	ids := sortedKeys(l.state.jobs)
+	if len(ids) == 0 {
+		return Replace{Job: 1, Moved: &MovedObject{}}
+	}
+	j := l.state.jobs[ids[r.IntN(len(ids))]]
+	c := Replace{Job: j.id, Moved: &MovedObject{Key: j.outputs[r.IntN(len(j.outputs))], Size: 1 << 20}}
+	if r.IntN(4) == 0 { // some leave for files in the same entry, of which the moved ones must keep clear
+		c.Files = l.replace().Files
+	}
+	pos := record.Pos(64)
+	topics := slices.SortedFunc(slices.Values(j.topics), compareTopics)
+	for _, id := range topics {
+		t := l.state.topics[id]
+		if t == nil {
+			continue
+		}
+		for p := range t.parts {
+			runs := t.parts[p].runs
+			for len(runs) > 0 && r.IntN(4) > 0 {
+				from := r.IntN(len(runs))
+				to := from + 1 + r.IntN(len(runs)-from)
+				m := MovedRun{Partition: record.Partition{Topic: id, Index: int32(p)}, Base: runs[from].base, End: runs[to-1].end, Pos: pos}
+				for _, old := range runs[from:to] {
+					m.Len += old.len
+					m.MaxTimestamp = max(m.MaxTimestamp, old.maxTime)
+				}
+				if r.IntN(40) == 0 {
+					m.End += record.Offset(r.IntN(3)) - 1
+				}
+				pos += record.Pos(m.Len)
+				c.Moved.Runs = append(c.Moved.Runs, m)
+				runs = runs[to:]
+			}
+		}
+	}
+	return c
+}
+
 func (l *randomLog) session() SessionID {
+	var open []SessionID
+	for _, id := range sortedKeys(l.state.sessions) {
+		if l.state.open(id) != nil {
+			open = append(open, id)
+		}
+	}
+	if len(open) > 0 && l.rng.IntN(3) > 0 {
+		return open[l.rng.IntN(len(open))]
+	}
 	return SessionID(l.rng.Uint64N(uint64(l.state.lastSession) + 2))
 }
 
@@ -112,7 +216,7 @@ func (l *randomLog) topic() record.TopicID {
 	return topicNumber(l.rng.Int64N(int64(l.topics) + 2))
 }
 
-func (l *randomLog) commit() Command {
+func (l *randomLog) commit() CommitObject {
 	r := l.rng
 	l.counter += r.Uint64N(3)
 	c := CommitObject{Session: l.session(), Counter: l.counter, Key: fmt.Sprint("wal/", l.counter, "-", r.IntN(9)), Size: 1 << 20}
@@ -147,7 +251,7 @@ func (l *randomLog) commit() Command {
 }
 
 // replace compacts all the topics of some live job up to the end of one of their runs.
-func (l *randomLog) replace() Command {
+func (l *randomLog) replace() Replace {
 	ids := sortedKeys(l.state.jobs)
 	if len(ids) == 0 {
 		return Replace{Job: 1}

@@ -106,16 +106,20 @@ func (s *script) check(d *datadriven.TestData) {
 
 // stateFaults lists what breaks I2, I5 or the conservation of references.
 func stateFaults(s *State) (faults []string) {
-	refs := map[uint64]int{}
+	refs, inline := map[uint64]int{}, map[uint64]uint64{}
 	for id, t := range s.topics {
-		runs, size, first := 0, record.Len(0), uint64(0)
+		runs, size, oldest := 0, record.Len(0), int64(0)
 		for i := range t.parts {
 			p := &t.parts[i]
 			if b := p.bounds(); b.LogStart > b.LastStable || b.LastStable > b.HighWatermark || p.compactedEnd > p.highWatermark {
 				faults = append(faults, fmt.Sprintf("I5: %s/%d %+v", id, i, b))
 			}
-			end := p.compactedEnd
+			end, age := p.compactedEnd, int64(0)
 			for _, r := range p.runs {
+				if r.committedAt < age || r.committedAt > s.time {
+					faults = append(faults, fmt.Sprintf("%s/%d: run at %d is of %d, after one of %d", id, i, r.base, r.committedAt, age))
+				}
+				age = r.committedAt
 				if r.base != end {
 					faults = append(faults, fmt.Sprintf("I2: %s/%d gap before %d", id, i, r.base))
 				}
@@ -123,16 +127,16 @@ func stateFaults(s *State) (faults []string) {
 				refs[r.object]++
 				runs++
 				size += r.len
-				if first == 0 || r.object < first {
-					first = r.object
+				if runs == 1 || r.committedAt < oldest {
+					oldest = r.committedAt
 				}
 			}
 			if end != p.highWatermark {
 				faults = append(faults, fmt.Sprintf("I2: %s/%d runs end at %d, high watermark %d", id, i, end, p.highWatermark))
 			}
 		}
-		if runs != t.runCount || size != t.runBytes || first != t.firstObject || (s.withRuns[id] != nil) != (runs > 0) {
-			faults = append(faults, fmt.Sprintf("topic %s counts %d runs from object %d on, has %d from %d on", id, t.runCount, t.firstObject, runs, first))
+		if runs != t.runCount || size != t.runBytes || oldest != t.oldest || (s.withRuns[id] != nil) != (runs > 0) {
+			faults = append(faults, fmt.Sprintf("topic %s counts %d runs from time %d on, has %d from %d on", id, t.runCount, t.oldest, runs, oldest))
 		}
 		if (s.withAdds[id] != nil) != (len(t.adds) > 0) {
 			faults = append(faults, fmt.Sprintf("topic %s: withAdds is off", id))
@@ -140,11 +144,41 @@ func stateFaults(s *State) (faults []string) {
 	}
 	for id, o := range s.objects {
 		if o.refs != refs[id] || o.refs == 0 {
-			faults = append(faults, fmt.Sprintf("I8: object %s counts %d references, has %d", o.key, o.refs, refs[id]))
+			faults = append(faults, fmt.Sprintf("I8: object %s counts %d references, has %d", o.name(), o.refs, refs[id]))
+		}
+		if o.inline {
+			inline[id] = o.slot
+		}
+	}
+	faults = append(faults, inlineFaults(s, inline)...)
+	for id, ss := range s.sessions {
+		if !ss.sealed && ss.agent.understands() < s.level {
+			faults = append(faults, fmt.Sprintf("session %d is open and below level %d", id, s.level))
 		}
 	}
 	if len(refs) > len(s.objects) {
 		faults = append(faults, "I8: a run refers to no object")
+	}
+	return faults
+}
+
+// inlineFaults holds what State derives of the objects in entries, whose slots are given by id, to what is there.
+func inlineFaults(s *State, slots map[uint64]uint64) (faults []string) {
+	if len(slots) != s.inline.live {
+		faults = append(faults, fmt.Sprintf("I8: %d inline objects counted, %d there", s.inline.live, len(slots)))
+	}
+	oldest, ok := (&View{state: s}).OldestInline()
+	want, any := uint64(0), false
+	for _, slot := range slots {
+		if !any || slot < want {
+			want, any = slot, true
+		}
+	}
+	if ok != any || oldest != want {
+		faults = append(faults, fmt.Sprintf("I8: oldest inline object in slot %d (%v), want %d (%v)", oldest, ok, want, any))
+	}
+	if n := len(s.inline.ids); n > 2*len(slots)+64 {
+		faults = append(faults, fmt.Sprintf("%d places for %d inline objects", n, len(slots)))
 	}
 	return faults
 }
@@ -159,7 +193,11 @@ func (s *script) parse(line string) Command {
 	}
 	switch f.verb {
 	case "open-session":
-		return OpenSession{Agent: AgentInfo{Address: f.str("address"), Zone: f.str("zone"), Roles: f.list("roles")}}
+		return OpenSession{Agent: AgentInfo{Address: f.str("address"), Zone: f.str("zone"), Roles: f.list("roles"), Level: uint32(f.num("level"))}}
+	case "raise-level":
+		return RaiseLevel{Level: uint32(f.num("level"))}
+	case "forget-session":
+		return ForgetSession{Session: SessionID(f.num("session"))}
 	case "seal-session":
 		return SealSession{Session: SessionID(f.num("session"))}
 	case "producer-ids":
@@ -192,6 +230,13 @@ func (s *script) parse(line string) Command {
 			Session: SessionID(f.num("session")), Counter: uint64(f.num("counter")), Settled: uint64(f.num("settled")),
 			Key: f.str("key"), Size: 1000,
 		}
+		if n, ok := f.values["inline"]; ok {
+			c.Inline = bytes.Repeat([]byte{7}, int(atoi(s.t, n)))
+			c.Size = record.Len(len(c.Inline))
+		}
+		if _, ok := f.values["size"]; ok {
+			c.Size = record.Len(f.num("size"))
+		}
 		for _, run := range list {
 			c.Runs = append(c.Runs, s.commitRun(run))
 		}
@@ -213,7 +258,11 @@ func (s *script) parse(line string) Command {
 	case "replace":
 		c := Replace{Job: JobID(f.num("job"))}
 		for _, file := range list {
-			c.Files = append(c.Files, s.newFile(file))
+			if moved, ok := strings.CutPrefix(strings.TrimSpace(file), "moved "); ok {
+				c.Moved = s.movedObject(moved)
+			} else {
+				c.Files = append(c.Files, s.newFile(file))
+			}
 		}
 		return c
 	case "projected":
@@ -309,6 +358,32 @@ func (s *script) newFile(text string) NewFile {
 	return nf
 }
 
+// movedObject reads "key=m size=200 logs/0:0-7 at=64+90 logs/1:0-2 at=154+20,t=5".
+func (s *script) movedObject(text string) *MovedObject {
+	f := fieldsOf("moved " + text)
+	m := &MovedObject{Key: f.str("key"), Size: 1000}
+	if f.str("size") != "" {
+		m.Size = record.Len(f.num("size"))
+	}
+	for _, word := range strings.Fields(text) {
+		if place, ok := strings.CutPrefix(word, "at="); ok {
+			place, ts, _ := strings.Cut(place, ",t=")
+			pos, size, _ := strings.Cut(place, "+")
+			r := &m.Runs[len(m.Runs)-1]
+			r.Pos, r.Len = record.Pos(atoi(s.t, pos)), record.Len(atoi(s.t, size))
+			if ts != "" {
+				r.MaxTimestamp = atoi(s.t, ts)
+			}
+		} else if p, span, ok := strings.Cut(word, ":"); ok {
+			from, to, _ := strings.Cut(span, "-")
+			m.Runs = append(m.Runs, MovedRun{
+				Partition: s.partition(p), Base: record.Offset(atoi(s.t, from)), End: record.Offset(atoi(s.t, to)), MaxTimestamp: s.time,
+			})
+		}
+	}
+	return m
+}
+
 type fields struct {
 	verb   string
 	values map[string]string
@@ -374,7 +449,11 @@ func resultString(r Result) string {
 		}
 		return "committed: " + strings.Join(runs, " | ")
 	case OpenSessionResult:
-		return fmt.Sprintf("session %d", r.Session)
+		return orErr(r.Err, fmt.Sprintf("session %d", r.Session))
+	case RaiseLevelResult:
+		return orErr(r.Err, "ok")
+	case ForgetSessionResult:
+		return orErr(r.Err, "ok")
 	case AllocateProducerIDsResult:
 		return orErr(r.Err, fmt.Sprintf("producer ids from %d", r.First))
 	case CreateTopicResult:
@@ -463,6 +542,12 @@ func (s *script) show(d *datadriven.TestData) string {
 			}
 			fmt.Fprintln(&out)
 		}
+	case "level":
+		fmt.Fprintln(&out, s.view.Level())
+	case "inline":
+		if slot, ok := s.view.OldestInline(); ok {
+			fmt.Fprintf(&out, "oldest in slot %d\n", slot)
+		}
 	case "producers":
 		p := s.partition(d.CmdArgs[0].Vals[0])
 		_, part := s.view.state.partition(p)
@@ -489,7 +574,11 @@ func (s *script) showTopic(out *strings.Builder, name string) {
 			fmt.Fprintf(out, "  [%d, %d) file %s\n", f.base, f.end, f.file.Key)
 		}
 		for _, r := range s.view.state.expand(p.runs) {
-			fmt.Fprintf(out, "  [%d, %d) %s bytes %d+%d\n", r.Base, r.End, r.Key, r.Pos, r.Len)
+			fmt.Fprintf(out, "  [%d, %d) %s bytes %d+%d", r.Base, r.End, r.Key, r.Pos, r.Len)
+			if r.Inline || r.Sorted {
+				fmt.Fprintf(out, " inline=%v sorted=%v of %d", r.Inline, r.Sorted, r.CommittedAt)
+			}
+			fmt.Fprintln(out)
 		}
 	}
 }

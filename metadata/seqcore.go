@@ -47,8 +47,8 @@ type SequencerCore struct {
 
 // sequencerView is what the core asks of the View it has applied: *View is one.
 type sequencerView interface {
-	// oldestInline is the lowest slot that holds bytes somebody may still read; false if none does.
-	oldestInline() (slot uint64, ok bool)
+	// OldestInline is the lowest slot that holds bytes somebody may still read; false if none does.
+	OldestInline() (slot uint64, ok bool)
 }
 
 const (
@@ -144,12 +144,14 @@ func (c *SequencerCore) launch(acts []SequencerAction, now int64) []SequencerAct
 	if c.flight != nil || len(c.queue) == 0 {
 		return acts
 	}
-	n, size := 0, 0
+	n, size, inline := 0, 0, 0
 	for n < len(c.queue) && n < c.cfg.EntryCommands {
-		if size += len(c.queue[n].encoded); n > 0 && size > c.cfg.EntryBytes {
-			size -= len(c.queue[n].encoded)
+		next := c.queue[n]
+		inline += inlineBytes(next.cmd)
+		if n > 0 && (size+len(next.encoded) > c.cfg.EntryBytes || inline > MaxInlineBytes) {
 			break
 		}
+		size += len(next.encoded)
 		n++
 	}
 	f := &flight{id: c.ids(), group: c.queue[:n:n], below: c.asked}
@@ -157,14 +159,12 @@ func (c *SequencerCore) launch(acts []SequencerAction, now int64) []SequencerAct
 	c.queueBytes -= size
 	c.time = c.entryTime(now)
 	f.entry = Entry{Seq: c.next, Term: c.term, Time: c.time, Commands: make([]Command, n)}
-	w := wireWriter{b: make([]byte, 0, size+entryHeaderBytes)}
-	w.entryHeader(c.next, c.term, c.time, n)
+	encoded := make([][]byte, n)
 	for i, sub := range f.group {
-		f.entry.Commands[i] = sub.cmd
-		w.b = append(w.b, sub.encoded...)
+		f.entry.Commands[i], encoded[i] = sub.cmd, sub.encoded
 		sub.encoded = nil
 	}
-	f.body = w.b
+	f.body = assembleEntry(f.entry, encoded)
 	c.flight = f
 	return append(acts, AppendAction{f})
 }
@@ -302,7 +302,7 @@ func (c *SequencerCore) truncate(acts []SequencerAction) []SequencerAction {
 	}
 	below := c.truncateBelow
 	c.truncateBelow = 0
-	if slot, ok := c.view.oldestInline(); ok {
+	if slot, ok := c.view.OldestInline(); ok {
 		below = min(below, slot)
 	}
 	if below == 0 {

@@ -149,8 +149,8 @@ func (s *coreSim) open() (n int) {
 	return n
 }
 
-// oldestInline lets the core have a view in which bytes come and go.
-func (s *coreSim) oldestInline() (uint64, bool) { return s.inline, s.inline > 0 }
+// OldestInline lets the core have a view in which bytes come and go.
+func (s *coreSim) OldestInline() (uint64, bool) { return s.inline, s.inline > 0 }
 
 func (s *coreSim) endCheckpoint() {
 	s.checkpointing = false

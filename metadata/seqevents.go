@@ -19,12 +19,11 @@ func NewSubmission(cmd Command, done func(Result, error)) (*Submission, error) {
 	if cmd == nil {
 		return nil, fmt.Errorf("%w: none given", ErrInvalidCommand)
 	}
-	w := wireWriter{}
-	w.command(cmd)
-	if len(w.b) > maxCommandBytes {
-		return nil, fmt.Errorf("%w: %T of %d bytes, at most %d", ErrInvalidCommand, cmd, len(w.b), maxCommandBytes)
+	encoded := encodeCommand(cmd)
+	if len(encoded) > maxCommandBytes {
+		return nil, fmt.Errorf("%w: %T of %d bytes, at most %d", ErrInvalidCommand, cmd, len(encoded), maxCommandBytes)
 	}
-	return &Submission{cmd: cmd, encoded: w.b, done: done}, nil
+	return &Submission{cmd: cmd, encoded: encoded, done: done}, nil
 }
 
 // Question is one caller who wants to know that the term is still the newest and the View complete.

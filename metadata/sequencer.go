@@ -21,6 +21,11 @@ type SequencerConfig struct {
 	CheckpointEntries uint64        // default 2,000
 	CheckpointBytes   int64         // of entries, default 64 MiB
 	StopTimeout       time.Duration // for the append in flight and the last checkpoint, default 10 s
+
+	// OnInline, when set, is told of every object in an entry that this sequencer has appended, before the View shows what
+	// lies in it: who reads it then finds what this keeps. Not each is committed. It is called on Run's goroutine and must be
+	// quick; it may keep body, which stays as it is, and must not change it.
+	OnInline func(key string, body []byte)
 }
 
 func (c SequencerConfig) withDefaults() SequencerConfig {
@@ -379,6 +384,9 @@ func (sh *seqShell) step(ev SequencerEvent) {
 
 // apply feeds the View. When it can not, all is over.
 func (sh *seqShell) apply(act ApplyAction) error {
+	if sh.cfg.OnInline != nil {
+		act.Entry().EachInline(sh.cfg.OnInline)
+	}
 	if err := act.Apply(sh.view); err != nil {
 		sh.over, sh.err = true, err
 		act.Refuse()

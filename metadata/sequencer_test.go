@@ -457,12 +457,40 @@ func TestDamagedLogStopsTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Append(t.Context(), acquired.Term, acquired.Next, [16]byte{1}, []byte("what is this")); err != nil {
+	if err := log.Append(t.Context(), acquired.Term, acquired.Next, [16]byte{1}, []byte("\x01what is this")); err != nil {
 		t.Fatal(err)
 	}
 	seq := NewSequencer(SequencerConfig{}, log, NewView(), time.Now, nil, slog.New(slog.DiscardHandler))
 	if err := seq.Run(t.Context()); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "entry 1") {
 		t.Errorf("Run: %v, want ErrCorrupt naming entry 1", err)
+	}
+}
+
+// A level beyond ours stops the start, whether a snapshot tells it or an entry does.
+func TestNewerLevelStopsTheStart(t *testing.T) {
+	future := Entry{Seq: 1, Term: 1, Commands: []Command{RaiseLevel{Level: MaxLevel + 1}}}
+	snapshot := NewState()
+	snapshot.Apply(Entry{})
+	snapshot.Apply(future)
+	for _, bySnapshot := range []bool{false, true} {
+		log := NewMemoryLog()
+		acquired, err := log.Acquire(t.Context(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Append(t.Context(), acquired.Term, acquired.Next, [16]byte{1}, EncodeEntry(future)); err != nil {
+			t.Fatal(err)
+		}
+		if bySnapshot {
+			if err := log.Checkpoint(t.Context(), acquired.Term, snapshot.next, snapshot.Encode()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seq := NewSequencer(SequencerConfig{}, log, NewView(), time.Now, nil, slog.New(slog.DiscardHandler))
+		err = seq.Run(t.Context())
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 3, this one understands up to 2; upgrade barge") {
+			t.Errorf("by snapshot %v: Run: %v, want ErrNewer naming both levels and the fix", bySnapshot, err)
+		}
 	}
 }
 

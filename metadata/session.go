@@ -25,6 +25,9 @@ type objectResult struct {
 }
 
 func (s *State) openSession(c OpenSession) Result {
+	if c.Agent.understands() < s.level {
+		return OpenSessionResult{Err: ErrLevel}
+	}
 	s.lastSession++
 	s.sessions[s.lastSession] = &session{id: s.lastSession, agent: c.Agent, openedAt: s.time}
 	return OpenSessionResult{Session: s.lastSession}
@@ -47,6 +50,20 @@ func (s *State) sealSession(c SealSession) Result {
 	return SealSessionResult{}
 }
 
+func (s *State) forgetSession(c ForgetSession) Result {
+	ss := s.sessions[c.Session]
+	switch {
+	case s.level < 2:
+		return ForgetSessionResult{Err: ErrLevel}
+	case c.Session == 0 || c.Session > s.lastSession:
+		return ForgetSessionResult{Err: ErrInvalidCommand}
+	case ss != nil && !ss.sealed:
+		return ForgetSessionResult{Err: ErrStaleInput}
+	}
+	delete(s.sessions, c.Session)
+	return ForgetSessionResult{}
+}
+
 // open finds a session that may still act.
 func (s *State) open(id SessionID) *session {
 	if ss := s.sessions[id]; ss != nil && !ss.sealed {
@@ -67,6 +84,9 @@ func (ss *session) settle(counter uint64) {
 }
 
 func (s *State) commitObject(c CommitObject) Result {
+	if c.Inline != nil && s.level < 2 {
+		return CommitObjectResult{Err: ErrLevel}
+	}
 	ss := s.open(c.Session)
 	if ss == nil {
 		return CommitObjectResult{Err: ErrSessionSealed}
@@ -89,7 +109,7 @@ func (s *State) commitObject(c CommitObject) Result {
 		return CommitObjectResult{Err: ErrInvalidCommand}
 	case len(ss.results) >= MaxUnsettled:
 		return CommitObjectResult{Err: fmt.Errorf("%w: %d results wait to be settled", ErrOutOfOrderCounter, len(ss.results))}
-	case s.known(c.Key):
+	case c.Inline == nil && s.known(c.Key):
 		return CommitObjectResult{Err: ErrConflict}
 	}
 	ss.nextCounter = c.Counter + 1
@@ -100,7 +120,10 @@ func (s *State) commitObject(c CommitObject) Result {
 
 // valid checks what the rest relies on: runs in order, batches inside the object, numbers in their ranges.
 func (c *CommitObject) valid() bool {
-	if c.Key == "" || c.Size < 0 || c.Size > maxObjectBytes || c.Counter == 1<<64-1 {
+	if c.Size < 0 || c.Size > maxObjectBytes || c.Counter == 1<<64-1 {
+		return false
+	}
+	if inline := c.Inline != nil; inline != (c.Key == "") || inline && !c.validInline() {
 		return false
 	}
 	for i := range c.Runs {
@@ -126,6 +149,11 @@ func (c *CommitObject) valid() bool {
 	return true
 }
 
+// validInline refuses, beside what is too long, an entry that nobody has told where its bytes lie.
+func (c *CommitObject) validInline() bool {
+	return len(c.Inline) <= MaxInlineBytes && c.Size == record.Len(len(c.Inline)) && c.InlinePos > 0
+}
+
 // commitRuns is the heart of it: sequence, offset and location of every batch change here, in one entry.
 func (s *State) commitRuns(c *CommitObject) [][]BatchResult {
 	total := 0
@@ -137,9 +165,13 @@ func (s *State) commitRuns(c *CommitObject) [][]BatchResult {
 
 	s.lastObject++
 	id := s.lastObject
-	o := &object{key: c.Key, size: c.Size, committedAt: s.time}
-	s.objects[id] = o
-	s.keys[c.Key] = struct{}{}
+	o := &object{key: c.Key, size: c.Size}
+	if c.Inline != nil {
+		o.slot, o.pos, o.inline = s.next-1, c.InlinePos, true
+	} else {
+		s.keys[c.Key] = struct{}{}
+	}
+	s.addObject(id, o)
 	for i := range c.Runs {
 		r := &c.Runs[i]
 		n := len(r.Batches)
@@ -147,8 +179,7 @@ func (s *State) commitRuns(c *CommitObject) [][]BatchResult {
 		s.commitRun(r, id, results[i])
 	}
 	if o.refs == 0 { // nothing in it was accepted: it can go
-		delete(s.objects, id)
-		s.release(c.Key)
+		s.dropObject(id)
 	}
 	return results
 }
@@ -175,7 +206,7 @@ func (s *State) commitRun(r *CommitRun, object uint64, results []BatchResult) {
 				open = run{}
 			}
 		case open.len == 0:
-			open = run{base: base, end: p.highWatermark, object: object, pos: pos, len: b.Len, maxTime: b.MaxTimestamp}
+			open = run{base: base, end: p.highWatermark, object: object, pos: pos, len: b.Len, maxTime: b.MaxTimestamp, committedAt: s.time}
 		default:
 			open.end = p.highWatermark
 			open.len += b.Len

@@ -18,6 +18,7 @@ type State struct {
 	next  uint64 // seq of the entry to apply next
 	term  uint64 // of the last entry
 	time  int64  // of the last entry, milliseconds
+	level uint32 // what the log may use; every open session understands it
 
 	topics     map[record.TopicID]*topicState // live
 	names      map[string]*topicState         // live, by name
@@ -41,6 +42,7 @@ type State struct {
 	// Derived, not encoded.
 	withRuns map[record.TopicID]*topicState // live topics that have runs
 	withAdds map[record.TopicID]*topicState // topics, live or deleted, that have adds to project
+	inline   inlineList                     // the objects that lie in entries
 	changed  []record.Partition             // whose end or existence the last Apply changed
 }
 
@@ -50,7 +52,8 @@ const (
 	MaxAddBytes    = 4 << 10 // of one Delta add action
 	MaxUnsettled   = 1024    // results kept for one session; ErrOutOfOrderCounter
 	MaxJobOutputs  = 100_000
-	firstProducer  = 1 // so that a forgotten field does not look like somebody's id
+	MaxInlineBytes = 1 << 20 // of objects in one entry together
+	firstProducer  = 1       // so that a forgotten field does not look like somebody's id
 	maxObjectBytes = 1 << 40
 )
 
@@ -61,6 +64,7 @@ func shardOf(record.TopicID, int32) uint32 { return 0 }
 // NewState returns the state before the first entry.
 func NewState() *State {
 	return &State{
+		level:          1,
 		topics:         map[record.TopicID]*topicState{},
 		names:          map[string]*topicState{},
 		tombstones:     map[record.TopicID]*topicState{},
@@ -107,6 +111,10 @@ func (s *State) apply(c Command) Result {
 		return s.openSession(c)
 	case SealSession:
 		return s.sealSession(c)
+	case ForgetSession:
+		return s.forgetSession(c)
+	case RaiseLevel:
+		return s.raiseLevel(c)
 	case AllocateProducerIDs:
 		return s.allocateProducerIDs(c)
 	case CreateTopic:

@@ -43,8 +43,11 @@ func TestSnapshotAnywhereGivesTheSameStateI9(t *testing.T) {
 				t.Fatalf("seed %d: states differ after entry %d: %+v", seed, e.Seq, e.Commands)
 			}
 		}
-		if s := log.state; s.lastObject == 0 || len(s.released) == 0 || s.lastJob == 0 || len(s.tombstones) == 0 || s.lastKeyVersion == 0 {
-			t.Errorf("seed %d: the random log reached too little", seed)
+		s := log.state
+		if s.lastObject == 0 || len(s.released) == 0 || s.lastJob == 0 || log.deleted == 0 || s.lastKeyVersion == 0 ||
+			s.level != 2 || log.forgotten == 0 || log.moved == 0 || log.inlined == 0 {
+			t.Errorf("seed %d: the random log reached too little: level %d, %d sessions forgotten, %d moves, %d inline objects",
+				seed, s.level, log.forgotten, log.moved, log.inlined)
 		}
 	}
 }

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	snapshotMagic   = "brgs"
-	snapshotVersion = 1
+	snapshotMagic    = "brgs"
+	snapshotVersion1 = 1 // read, not written: no levels, runs of the age of their objects, which lie in the store
+	snapshotVersion2 = 2
 )
 
 // castagnoli is built once: MakeTable answers a shared, read-only table.
@@ -20,7 +21,8 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 func (s *State) Encode() []byte {
 	w := wireWriter{}
 	w.b = append(w.b, snapshotMagic...)
-	w.byte(snapshotVersion)
+	w.byte(snapshotVersion2)
+	w.uvarint(uint64(s.level))
 	w.uvarint(uint64(s.shard))
 	w.uvarint(s.next)
 	w.uvarint(s.term)
@@ -38,6 +40,13 @@ func (s *State) Encode() []byte {
 	return binary.LittleEndian.AppendUint32(w.b, crc32.Checksum(w.b, castagnoli()))
 }
 
+// Codes of an object's place in a snapshot.
+const (
+	placeStored = 0
+	placeSorted = 1 // in the store, its runs together by topic
+	placeInline = 2 // in a log entry
+)
+
 func (w *wireWriter) objects(s *State) {
 	w.count(len(s.objects))
 	last := uint64(0)
@@ -45,9 +54,19 @@ func (w *wireWriter) objects(s *State) {
 		o := s.objects[id]
 		w.uvarint(id - last)
 		last = id
-		w.string(o.key)
 		w.varint(int64(o.size))
-		w.varint(o.committedAt)
+		switch {
+		case o.inline:
+			w.byte(placeInline)
+			w.uvarint(o.slot)
+			w.uvarint(uint64(o.pos))
+		case o.sorted:
+			w.byte(placeSorted)
+			w.string(o.key)
+		default:
+			w.byte(placeStored)
+			w.string(o.key)
+		}
 	}
 	w.count(len(s.released))
 	for i := range s.released {
@@ -112,6 +131,7 @@ func (w *wireWriter) partition(p *partition) {
 		w.uvarint(uint64(r.pos))
 		w.uvarint(uint64(r.len))
 		w.varint(r.maxTime - prev.maxTime)
+		w.uvarint(uint64(r.committedAt - prev.committedAt))
 		prev = *r
 	}
 	w.count(len(p.producers.slots))
@@ -136,6 +156,7 @@ func (w *wireWriter) sessions(s *State) {
 		ss := s.sessions[id]
 		w.uvarint(uint64(id))
 		w.agent(&ss.agent)
+		w.uvarint(uint64(ss.agent.Level))
 		w.varint(ss.openedAt)
 		w.bool(ss.sealed)
 		if ss.sealed {
@@ -206,8 +227,9 @@ func (w *wireWriter) spaces(s *State) {
 	}
 }
 
-// DecodeState reads what Encode wrote; the state shares nothing with b. ErrCorrupt tells every fault, an unknown version
-// among them. What it accepts is safe to Apply to: references resolve, orders hold.
+// DecodeState reads what Encode wrote, of any version; the state shares nothing with b. What it accepts is safe to Apply to:
+// references resolve, orders hold. Errors: ErrNewer - of a version or a level this barge does not know; ErrCorrupt - every other
+// fault.
 func DecodeState(b []byte) (*State, error) {
 	s, err := decodeState(b)
 	if err != nil {
@@ -224,11 +246,21 @@ func decodeState(b []byte) (*State, error) {
 	if got := crc32.Checksum(body, castagnoli()); got != sum {
 		return nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, sum)
 	}
-	r := &wireReader{b: body[len(snapshotMagic):]}
-	if v := r.byte(); v != snapshotVersion {
-		return nil, fmt.Errorf("%w: snapshot version %d is not known", ErrCorrupt, v)
-	}
+	r := &snapshotReader{wireReader: wireReader{b: body[len(snapshotMagic):]}, times: map[uint64]int64{}}
 	s := NewState()
+	switch r.version = r.byte(); {
+	case r.version > snapshotVersion2:
+		return nil, newer("a metadata snapshot has version", uint64(r.version), snapshotVersion2)
+	case r.version < snapshotVersion1:
+		return nil, fmt.Errorf("%w: snapshot version 0", ErrCorrupt)
+	case r.version >= snapshotVersion2:
+		if s.level = r.uint32(); s.level < 1 {
+			r.fail("level 0")
+		}
+		if err := CheckLevel(s.level); err != nil {
+			return nil, err
+		}
+	}
 	if s.shard = uint32(r.uvarint()); s.shard != shardOf(record.TopicID{}, 0) {
 		r.fail("snapshot of another shard")
 	}

@@ -4,30 +4,42 @@ import (
 	"github.com/bargedata/barge/record"
 )
 
-// What the sections of a snapshot decode to. Everything Apply relies on is checked here.
+// snapshotReader knows what the sections of a snapshot decode to. Everything Apply relies on is checked here.
+type snapshotReader struct {
+	wireReader
+	version byte
+	times   map[uint64]int64 // version 1: of the commits of objects
+}
 
 // learn puts an object key into the set of known ones.
-func (r *wireReader) learn(s *State, key string) {
+func (r *snapshotReader) learn(s *State, key string) {
 	if key == "" || s.known(key) {
 		r.fail("object key empty or named twice")
 	}
 	s.keys[key] = struct{}{}
 }
 
-func (r *wireReader) objects(s *State) {
-	last := uint64(0)
+func (r *snapshotReader) objects(s *State) {
+	last, slot := uint64(0), uint64(0)
 	for range r.count(4) {
 		step := r.uvarint()
 		if step == 0 || step > s.lastObject-last {
 			r.fail("object ids out of order")
 		}
 		last += step
-		o := &object{key: r.string(), size: record.Len(r.varint()), committedAt: r.varint()}
+		o := r.object(last)
+		if o.inline && (o.slot >= s.next || o.slot < slot || o.pos < 1 || o.size < 0 || o.size > MaxInlineBytes) {
+			r.fail("inline object out of order or of no entry")
+		}
 		if r.err != nil {
 			return
 		}
-		r.learn(s, o.key)
-		s.objects[last] = o
+		if o.inline {
+			slot = o.slot
+		} else {
+			r.learn(s, o.key)
+		}
+		s.addObject(last, o)
 	}
 	for range r.count(2) {
 		o := ReleasedObject{Key: r.string(), ReleasedAt: r.varint()}
@@ -39,7 +51,25 @@ func (r *wireReader) objects(s *State) {
 	}
 }
 
-func (r *wireReader) topics(s *State) {
+func (r *snapshotReader) object(id uint64) *object {
+	if r.version < snapshotVersion2 {
+		o := &object{key: r.string(), size: record.Len(r.varint())}
+		r.times[id] = r.varint()
+		return o
+	}
+	o := &object{size: record.Len(r.varint())}
+	switch place := r.byte(); place {
+	case placeStored, placeSorted:
+		o.key, o.sorted = r.string(), place == placeSorted
+	case placeInline:
+		o.inline, o.slot, o.pos = true, r.uvarint(), record.Pos(r.natural())
+	default:
+		r.fail("object in an unknown place")
+	}
+	return o
+}
+
+func (r *snapshotReader) topics(s *State) {
 	for range r.count(minTopicBytes) {
 		t := r.topicHead(s)
 		if r.err != nil {
@@ -81,7 +111,7 @@ func (r *wireReader) topics(s *State) {
 
 const minTopicBytes = 16 + 8
 
-func (r *wireReader) topicHead(s *State) *topicState {
+func (r *snapshotReader) topicHead(s *State) *topicState {
 	t := &topicState{Topic: Topic{
 		ID: r.topicID(), Name: r.string(), Partitions: r.int32(), Configs: r.configs(), TableDir: r.string(), CreatedAt: r.varint(),
 	}}
@@ -112,7 +142,7 @@ func (r *wireReader) topicHead(s *State) *topicState {
 }
 
 // attach lists a file of a live topic in its partitions.
-func (r *wireReader) attach(t *topicState, f *File) {
+func (r *snapshotReader) attach(t *topicState, f *File) {
 	for i := range f.Parts {
 		fp := &f.Parts[i]
 		if fp.Partition < 0 || int(fp.Partition) >= len(t.parts) || fp.Base < 0 || fp.End <= fp.Base {
@@ -128,7 +158,7 @@ func (r *wireReader) attach(t *topicState, f *File) {
 	}
 }
 
-func (r *wireReader) partition(s *State, t *topicState, p *partition) {
+func (r *snapshotReader) partition(s *State, t *topicState, p *partition) {
 	if !r.bool() {
 		return
 	}
@@ -143,12 +173,21 @@ func (r *wireReader) partition(s *State, t *topicState, p *partition) {
 		v.object = prev.object + uint64(r.varint())
 		v.pos, v.len = record.Pos(r.natural()), record.Len(r.natural())
 		v.maxTime = prev.maxTime + r.varint()
+		if r.version < snapshotVersion2 {
+			v.committedAt = r.times[v.object]
+		} else {
+			v.committedAt = prev.committedAt + r.natural()
+		}
 		if r.err != nil {
 			return
 		}
 		o := s.objects[v.object]
-		if o == nil || v.object < prev.object || v.base < p.compactedEnd || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
+		if o == nil || v.base < p.compactedEnd || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
 			r.fail("run out of order or without its object")
+			return
+		}
+		if v.committedAt < prev.committedAt || v.committedAt > s.time {
+			r.fail("run older than the one before, or of the future")
 			return
 		}
 		s.addRun(t, p, v)
@@ -157,7 +196,7 @@ func (r *wireReader) partition(s *State, t *topicState, p *partition) {
 	r.producers(&p.producers)
 }
 
-func (r *wireReader) producers(t *producerTable) {
+func (r *snapshotReader) producers(t *producerTable) {
 	for range r.count(7) {
 		p := producer{id: r.varint(), epoch: r.int16(), lastAt: r.varint(), n: int8(r.byte())}
 		if r.err != nil {
@@ -181,16 +220,23 @@ func (r *wireReader) producers(t *producerTable) {
 	}
 }
 
-func (r *wireReader) sessions(s *State) {
+func (r *snapshotReader) sessions(s *State) {
 	last := SessionID(0)
 	for range r.count(10) {
-		ss := &session{id: SessionID(r.uvarint()), agent: r.agent(), openedAt: r.varint(), sealed: r.bool()}
+		ss := &session{id: SessionID(r.uvarint()), agent: r.agent()}
+		if r.version >= snapshotVersion2 {
+			ss.agent.Level = r.uint32()
+		}
+		ss.openedAt, ss.sealed = r.varint(), r.bool()
 		if ss.sealed {
 			ss.sealedAt = r.varint()
 		}
 		ss.nextCounter = r.uvarint()
 		if ss.id <= last || ss.id > s.lastSession {
 			r.fail("session ids out of order")
+		}
+		if !ss.sealed && ss.agent.understands() < s.level {
+			r.fail("open session below the level")
 		}
 		for range r.count(2) {
 			res := objectResult{counter: r.uvarint()}
@@ -220,7 +266,7 @@ func (r *wireReader) sessions(s *State) {
 	}
 }
 
-func (r *wireReader) batchResult() (b BatchResult) {
+func (r *snapshotReader) batchResult() (b BatchResult) {
 	switch r.byte() {
 	case fateAccepted:
 	case fateDuplicate:
@@ -238,7 +284,7 @@ func (r *wireReader) batchResult() (b BatchResult) {
 	return b
 }
 
-func (r *wireReader) jobs(s *State) {
+func (r *snapshotReader) jobs(s *State) {
 	last := JobID(0)
 	for range r.count(4) {
 		j := &job{id: JobID(r.uvarint()), session: SessionID(r.uvarint()), topics: r.topicIDs(), outputs: r.strings()}
@@ -265,7 +311,7 @@ func (r *wireReader) jobs(s *State) {
 	}
 }
 
-func (r *wireReader) spaces(s *State) {
+func (r *snapshotReader) spaces(s *State) {
 	lastName := ""
 	for i := range r.count(2) {
 		name, space := r.string(), &keySpace{}

@@ -22,7 +22,8 @@ const acquireTries = 5
 // or returns ctx's error: Acquire is tried five times where its error allows that, 100 ms apart and doubling, and a lagging
 // Read until it does not lag any more.
 //
-// Errors: those of Log.Acquire and Log.Read, ErrCorrupt among them; ErrFenced - somebody took the log meanwhile.
+// Errors: those of Log.Acquire and Log.Read, ErrCorrupt among them; ErrFenced - somebody took the log meanwhile; ErrNewer - the log
+// is beyond this barge.
 func TakeOver(
 	ctx context.Context, log Log, view *View, owner string, sleep func(context.Context, time.Duration) error, out *slog.Logger,
 ) (TakenOver, error) {
@@ -71,7 +72,10 @@ func (t *takeover) acquire(ctx context.Context, owner string) (Acquired, error) 
 func (t *takeover) catchUp(ctx context.Context, acquired Acquired) (beyond bool, err error) {
 	applied := t.view.Applied()
 	if applied > 0 && applied >= acquired.SnapshotSeq {
-		return t.replay(ctx, applied, acquired.Next, func(e Entry) { t.view.Apply(e) })
+		return t.replay(ctx, applied, acquired.Next, func(e Entry) error {
+			t.view.Apply(e)
+			return CheckLevel(t.view.Level())
+		})
 	}
 	state := NewState()
 	if acquired.HasSnapshot {
@@ -82,7 +86,10 @@ func (t *takeover) catchUp(ctx context.Context, acquired Acquired) (beyond bool,
 			return false, fmt.Errorf("%w: snapshot %d is of entry %d", ErrCorrupt, acquired.SnapshotSeq, state.next)
 		}
 	}
-	if beyond, err = t.replay(ctx, state.next, acquired.Next, func(e Entry) { state.Apply(e) }); err != nil {
+	if beyond, err = t.replay(ctx, state.next, acquired.Next, func(e Entry) error {
+		state.Apply(e)
+		return CheckLevel(state.level)
+	}); err != nil {
 		return false, err
 	}
 	t.view.install(state)
@@ -90,7 +97,7 @@ func (t *takeover) catchUp(ctx context.Context, acquired Acquired) (beyond bool,
 }
 
 // replay hands apply the entries [from, to), in order, and tells whether it saw entries beyond.
-func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry)) (beyond bool, err error) {
+func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry) error) (beyond bool, err error) {
 	for empty := 0; from < to; {
 		entries, err := t.log.Read(ctx, from, replayBytes)
 		if err != nil {
@@ -112,7 +119,9 @@ func (t *takeover) replay(ctx context.Context, from, to uint64, apply func(Entry
 			if err != nil {
 				return false, err
 			}
-			apply(e)
+			if err := apply(e); err != nil {
+				return false, err
+			}
 			from++
 		}
 	}
@@ -135,5 +144,5 @@ func (le *LogEntry) decode(want uint64) (Entry, error) {
 }
 
 // DecodeLogEntry turns what Log.Read returned into the entry a State applies; a claim is an entry without commands. Errors:
-// ErrCorrupt.
+// ErrCorrupt, ErrNewer.
 func DecodeLogEntry(le LogEntry) (Entry, error) { return le.decode(le.Seq) }

@@ -17,9 +17,9 @@ type topicState struct {
 	job     JobID  // live claim, 0 if none
 
 	// Derived, not encoded.
-	runBytes    record.Len
-	runCount    int
-	firstObject uint64 // lowest of those the runs lie in, and so the oldest; 0 without runs
+	runBytes record.Len
+	runCount int
+	oldest   int64 // smallest committedAt of the runs; 0 without runs
 }
 
 // partition is the log of one Kafka partition: files over [logStart, compactedEnd), then runs up to highWatermark.
@@ -27,7 +27,7 @@ type partition struct {
 	logStart, compactedEnd, highWatermark record.Offset
 
 	files     []fileSpan // by base
-	runs      []run      // by base
+	runs      []run      // by base, and so by committedAt: none is older than the one before it
 	producers producerTable
 }
 
@@ -38,6 +38,8 @@ type run struct {
 	pos       record.Pos
 	len       record.Len
 	maxTime   int64
+	// committedAt is the time of the entry that gave the records their offsets, of the oldest where runs were put together.
+	committedAt int64
 }
 
 // fileSpan is one part of a file in its partition's list.

@@ -57,9 +57,6 @@ func (v *View) Freeze() (seq uint64, encode func() []byte) {
 	return frozen.next, frozen.Encode
 }
 
-// oldestInline implements sequencerView. No entry carries bytes of its own yet.
-func (v *View) oldestInline() (slot uint64, ok bool) { return 0, false }
-
 // Applied is the seq of the next entry: everything below is in.
 func (v *View) Applied() uint64 {
 	v.mu.RLock()

@@ -60,6 +60,14 @@ func (r *wireReader) fail(what string) {
 	r.b = nil
 }
 
+// newer refuses what a later barge has written.
+func (r *wireReader) newer(what string, got, known uint64) {
+	if r.err == nil {
+		r.err = newer(what, got, known)
+	}
+	r.b = nil
+}
+
 func (r *wireReader) byte() byte {
 	if len(r.b) == 0 {
 		r.fail("byte missing")
@@ -97,6 +105,15 @@ func (r *wireReader) int32() int32 {
 		return 0
 	}
 	return int32(v)
+}
+
+func (r *wireReader) uint32() uint32 {
+	v := r.uvarint()
+	if v > 1<<32-1 {
+		r.fail("number over 32 bits")
+		return 0
+	}
+	return uint32(v)
 }
 
 func (r *wireReader) int16() int16 {

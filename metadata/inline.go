@@ -1,0 +1,97 @@
+package metadata
+
+import (
+	"strconv"
+	"strings"
+)
+
+const inlinePrefix = "inline/"
+
+// InlineKey names an object that lies in a log entry: length bytes from pos on of the body of slot. It stands where the key of
+// an object in the store would; WithInline makes a store that answers it.
+func InlineKey(slot uint64, pos, length int64) string {
+	b := make([]byte, 0, len(inlinePrefix)+32)
+	b = append(b, inlinePrefix...)
+	b = strconv.AppendUint(b, slot, 10)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, pos, 10)
+	b = append(b, '/')
+	return string(strconv.AppendInt(b, length, 10))
+}
+
+// ParseInlineKey reads what InlineKey wrote; ok is false for every other key.
+func ParseInlineKey(key string) (slot uint64, pos, length int64, ok bool) {
+	rest, ok := strings.CutPrefix(key, inlinePrefix)
+	if !ok {
+		return 0, 0, 0, false
+	}
+	a, rest, _ := strings.Cut(rest, "/")
+	b, c, _ := strings.Cut(rest, "/")
+	slot, errA := strconv.ParseUint(a, 10, 64)
+	pos, errB := strconv.ParseInt(b, 10, 64)
+	length, errC := strconv.ParseInt(c, 10, 64)
+	if errA != nil || errB != nil || errC != nil || pos < 0 || length < 0 || InlineKey(slot, pos, length) != key {
+		return 0, 0, 0, false
+	}
+	return slot, pos, length, true
+}
+
+// EachInline yields the objects that lie in e, by the keys they have when their commits are accepted. e has been encoded or
+// decoded. The bytes are those of its commands.
+func (e Entry) EachInline(yield func(key string, body []byte)) {
+	for _, c := range e.Commands {
+		if c, ok := c.(CommitObject); ok && c.Inline != nil {
+			yield(InlineKey(e.Seq, int64(c.InlinePos), int64(len(c.Inline))), c.Inline)
+		}
+	}
+}
+
+// inlineBytes is what an entry with this command holds of objects.
+func inlineBytes(c Command) int {
+	if c, ok := c.(CommitObject); ok {
+		return len(c.Inline)
+	}
+	return 0
+}
+
+// inlineList finds the oldest of the objects that lie in entries. Ids ascend, and so do the slots of their objects; those of
+// objects that have gone are dropped as they come to the front, and all together when they are the most.
+type inlineList struct {
+	ids  []uint64
+	live int
+}
+
+func (l *inlineList) add(id uint64) {
+	l.ids = append(l.ids, id)
+	l.live++
+}
+
+// drop is told that one of the list's objects has left objects.
+func (l *inlineList) drop(objects map[uint64]*object) {
+	l.live--
+	n := 0
+	for n < len(l.ids) && objects[l.ids[n]] == nil {
+		n++
+	}
+	l.ids = l.ids[n:]
+	if len(l.ids) > 2*l.live+64 {
+		live := make([]uint64, 0, l.live)
+		for _, id := range l.ids {
+			if objects[id] != nil {
+				live = append(live, id)
+			}
+		}
+		l.ids = live
+	}
+}
+
+// OldestInline returns the lowest slot that holds an object which runs refer to, false when there is none. Slots from there on
+// must stay.
+func (v *View) OldestInline() (slot uint64, ok bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if ids := v.state.inline.ids; len(ids) > 0 {
+		return v.state.objects[ids[0]].slot, true
+	}
+	return 0, false
+}
