@@ -27,7 +27,7 @@ import (
 type View interface {
 	Pending() []metadata.PendingTopic // without runs
 	PendingRuns(ids ...record.TopicID) []metadata.PendingTopic
-	PendingTables() []metadata.PendingTable
+	PendingTables(after record.TopicID, limit int) []metadata.PendingTable // by id
 	Released() []metadata.ReleasedObject
 	Tombstones() []metadata.Topic
 	Sessions() []metadata.Session // by id
@@ -44,7 +44,7 @@ type Config struct {
 	Limits       Limits
 	CommitBudget int   // table commits per second in the whole cluster
 	Decompressed int64 // cap on one batch, bytes
-	ReadAhead    int   // WAL objects read at once; 1: a round starts no goroutine
+	ReadAhead    int   // WAL objects read, and tables committed to, at once; 1: a round starts no goroutine
 	Fence        bool  // keep foreign writers off by a private writer feature
 }
 
@@ -79,7 +79,7 @@ type Compactor struct {
 	logger *slog.Logger
 
 	// Run's goroutine alone touches these.
-	tables  tableCache
+	heads   headCache
 	tokens  tokenBucket
 	retry   backoffs
 	sweeper sweeper
@@ -91,7 +91,7 @@ type Compactor struct {
 func New(cfg Config, view View, log metadata.Doer, store objectstore.Store, now func() time.Time, random func() string, logger *slog.Logger) *Compactor {
 	return &Compactor{
 		cfg: cfg, view: view, log: log, store: store, now: now, random: random, logger: logger,
-		tables:  newTableCache(tableCacheSize, tableCacheFiles),
+		heads:   newHeadCache(headCacheBytes),
 		retry:   backoffs{},
 		sweeper: sweeper{done: map[metadata.SessionID]swept{}},
 		tokens:  tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,11 +23,12 @@ import (
 // lab is a log, a view and a store that a test steps by hand, round by round.
 type lab struct {
 	t     *testing.T
+	mu    sync.Mutex // tables are committed to at once
 	view  *metadata.View
 	seq   uint64
 	clock time.Time
 	store *objectstore.Memory
-	names int
+	names atomic.Int64
 	// refuse, when set, answers a command instead of the log.
 	refuse func(metadata.Command) error
 	count  uint64
@@ -44,6 +47,8 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) Do(_ context.Context, cmd metadata.Command) (metadata.Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.refuse != nil {
 		if err := l.refuse(cmd); err != nil {
 			return nil, err
@@ -72,8 +77,7 @@ func (l *lab) compactor() *Compactor {
 	cfg := DefaultConfig()
 	cfg.Session, cfg.Cluster = l.sess, "lab"
 	return New(cfg, l.view, l, l.store, func() time.Time { return l.clock }, func() string {
-		l.names++
-		return fmt.Sprintf("name%04d", l.names)
+		return fmt.Sprintf("name%04d", l.names.Add(1))
 	}, slog.New(slog.DiscardHandler))
 }
 

@@ -24,9 +24,13 @@ func pendingAdd(t *testing.T, seq uint64, name string, part int32, base, end rec
 	}}
 }
 
+func headOf(snap *delta.Snapshot, p metadata.PendingTable) delta.Head {
+	return snap.Head(delta.LogApp("c", p.Topic.ID))
+}
+
 func commitFold(t *testing.T, log *delta.Log, snap *delta.Snapshot, p metadata.PendingTable, txn string) (*delta.Snapshot, uint64) {
 	t.Helper()
-	actions, upTo, err := Fold(snap, p, Config{Cluster: "c"})
+	actions, upTo, err := Fold(headOf(snap, p), p, Config{Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +78,7 @@ func TestFoldNeverSplitsALogEntryOverVersions(t *testing.T) {
 	for i := range maxFold + 10 {
 		p.Adds = append(p.Adds, pendingAdd(t, uint64(1+i/100), fmt.Sprint(i), 0, record.Offset(i), record.Offset(i+1)))
 	}
-	actions, upTo, err := Fold(delta.Empty(), p, Config{Cluster: "c"})
+	actions, upTo, err := Fold(headOf(delta.Empty(), p), p, Config{Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,15 +103,20 @@ func TestReleasedObjectsWaitForTheirGrace(t *testing.T) {
 	}
 }
 
-func TestTableCacheForgetsTheLongestUnused(t *testing.T) {
-	c := newTableCache(2, 100)
+func TestHeadCacheForgetsTheLongestUnused(t *testing.T) {
+	c := newHeadCache(2 * headBytes)
 	a, b, d := topic("a", nil).ID, topic("b", nil).ID, topic("d", nil).ID
-	c.put(a, delta.Empty())
-	c.put(b, delta.Empty())
-	c.get(a)
-	c.put(d, delta.Empty())
-	if c.get(b) != nil || c.get(a) == nil || c.get(d) == nil {
+	known := func(id record.TopicID) bool { return c.get(id).App != "" }
+	c.put(a, delta.EmptyHead("a"))
+	c.put(b, delta.EmptyHead("b"))
+	known(a)
+	c.put(d, delta.EmptyHead("d"))
+	if known(b) || !known(a) || !known(d) {
 		t.Error("want b forgotten, a and d kept")
+	}
+	c.put(a, delta.Head{})
+	if known(a) || c.recent.Len() != 1 {
+		t.Error("a head that is unknown now is still there")
 	}
 }
 
@@ -119,28 +128,15 @@ func TestFoldRefusesATableThatIsNotWhatTheLogSays(t *testing.T) {
 
 	lost := p
 	lost.Version = 3
-	if _, _, err := Fold(snap, lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+	if _, _, err := Fold(headOf(snap, lost), lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
 		t.Errorf("a table that lost its versions 1 to 3: %v", err)
 	}
-	if _, _, err := Fold(delta.Empty(), lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+	if _, _, err := Fold(headOf(delta.Empty(), lost), lost, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
 		t.Errorf("a table whose log is gone: %v", err)
 	}
 	other := p
 	other.Topic.ID[15] = 9
-	if _, _, err := Fold(snap, other, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
+	if _, _, err := Fold(headOf(snap, p), other, Config{Cluster: "c"}); !errors.Is(err, delta.ErrCorrupt) {
 		t.Errorf("another topic's table: %v", err)
-	}
-}
-
-func TestTableCacheIsBoundedByFiles(t *testing.T) {
-	log := delta.NewLog(objectstore.NewMemory(time.Now), "tables/a", time.Now)
-	p := metadata.PendingTable{Topic: topic("a", nil), Version: -1, Adds: []metadata.PendingAdd{pendingAdd(t, 7, "x", 0, 0, 10), pendingAdd(t, 7, "y", 0, 10, 20)}}
-	snap, _ := commitFold(t, log, delta.Empty(), p, "one")
-	c := newTableCache(10, 3)
-	first, second := topic("a", nil).ID, topic("b", nil).ID
-	c.put(first, snap)
-	c.put(second, snap)
-	if c.get(first) != nil || c.get(second) == nil {
-		t.Error("four files in a cache of three: want the older table forgotten")
 	}
 }

@@ -129,6 +129,6 @@ func (c *Compactor) forgetTopic(ctx context.Context, t metadata.Topic) error {
 	if res.Err != nil {
 		return fmt.Errorf("forget the deleted topic %s: %w", t.Name, res.Err)
 	}
-	c.tables.drop(t.ID)
+	c.heads.drop(t.ID)
 	return nil
 }

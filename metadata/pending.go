@@ -69,13 +69,28 @@ func (v *View) CompactedEnd(p record.Partition) (record.Offset, error) {
 	return part.compactedEnd, nil
 }
 
-// PendingTables returns the topics with adds to project, by id: live ones, and deleted ones whose table stays.
-func (v *View) PendingTables() []PendingTable {
+// PendingTables returns the topics with adds to project whose id is above after, at most limit (at least 1) of them, by id: live ones, and
+// deleted ones whose table stays. The zero id begins. Its memory is that of the page, its time that of looking at the topics
+// with adds; there are none when all is projected.
+func (v *View) PendingTables(after record.TopicID, limit int) []PendingTable {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	list := make([]PendingTable, 0, len(v.state.withAdds))
-	for _, t := range sortedTopics(v.state.withAdds) {
-		list = append(list, PendingTable{Topic: t.Topic, Version: t.version, Adds: slices.Clip(t.adds)})
+	ids := make([]record.TopicID, 0, min(2*limit, len(v.state.withAdds)))
+	for id := range v.state.withAdds { // any order: the lowest ids are kept
+		if compareTopics(id, after) <= 0 {
+			continue
+		}
+		if ids = append(ids, id); len(ids) == 2*limit {
+			slices.SortFunc(ids, compareTopics)
+			ids = ids[:limit]
+		}
+	}
+	slices.SortFunc(ids, compareTopics)
+	ids = ids[:min(limit, len(ids))]
+	list := make([]PendingTable, len(ids))
+	for i, id := range ids {
+		t := v.state.withAdds[id]
+		list[i] = PendingTable{Topic: t.Topic, Version: t.version, Adds: slices.Clip(t.adds)}
 	}
 	return list
 }

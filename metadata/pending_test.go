@@ -189,3 +189,32 @@ func BenchmarkPending(b *testing.B) {
 		})
 	}
 }
+
+func TestPendingTablesComeInPagesById(t *testing.T) {
+	s := NewState()
+	for i := range 50 {
+		id := record.TopicID{byte(i * 37), byte(i)}
+		s.withAdds[id] = &topicState{Topic: Topic{ID: id}}
+	}
+	delete(s.withAdds, record.TopicID{}) // no topic has the zero id
+	v, want := viewOf(s), sortedTopics(s.withAdds)
+	for limit := 1; limit <= len(want)+1; limit++ {
+		var got []record.TopicID
+		for after := (record.TopicID{}); ; {
+			page := v.PendingTables(after, limit)
+			if len(page) > limit {
+				t.Fatalf("%d tables in a page of %d", len(page), limit)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, p := range page {
+				got = append(got, p.Topic.ID)
+			}
+			after = got[len(got)-1]
+		}
+		if !slices.EqualFunc(got, want, func(id record.TopicID, s *topicState) bool { return id == s.ID }) {
+			t.Fatalf("pages of %d: %v, want %d topics by id", limit, got, len(want))
+		}
+	}
+}

@@ -511,7 +511,7 @@ func (s *script) show(d *datadriven.TestData) string {
 			fmt.Fprintf(&out, "%s=%s version %d\n", kv.Key, kv.Value, kv.Version)
 		}
 	case "tables":
-		for _, t := range s.view.PendingTables() {
+		for _, t := range s.view.PendingTables(record.TopicID{}, 1000) {
 			fmt.Fprintf(&out, "%s in %s version %d\n", t.Topic.Name, t.Topic.TableDir, t.Version)
 			for _, a := range t.Adds {
 				fmt.Fprintf(&out, "  entry %d: %s %s\n", a.Seq, a.File.Key, a.Add)

@@ -29,7 +29,10 @@ type hint struct {
 // Load reads the newest snapshot: the newest whole checkpoint, then every commit after it. Memory: one commit (64 MiB at
 // most) or checkpoint (256 MiB at most) at a time, and the snapshot. Errors: ErrNoTable, ErrUnsupported, ErrCorrupt, or
 // the store's.
-func (l *Log) Load(ctx context.Context) (*Snapshot, error) {
+func (l *Log) Load(ctx context.Context) (*Snapshot, error) { return l.load(ctx, Empty()) }
+
+// load reads into s, which is empty.
+func (l *Log) load(ctx context.Context, s *Snapshot) (*Snapshot, error) {
 	from := l.hint(ctx)
 	files, err := l.list(ctx, from)
 	if err != nil {
@@ -43,9 +46,8 @@ func (l *Log) Load(ctx context.Context) (*Snapshot, error) {
 	if files.empty() {
 		return nil, fmt.Errorf("load %s: %w", l.dir, ErrNoTable)
 	}
-	s := Empty()
 	if c := files.newestCheckpoint(); c != nil {
-		if s, err = l.loadCheckpoint(ctx, c); err != nil {
+		if err = l.loadCheckpoint(ctx, c, s); err != nil {
 			return nil, fmt.Errorf("load %s: %w", l.dir, err)
 		}
 	}
@@ -202,28 +204,27 @@ func (f *logFiles) note(key, name string, multi map[string]*checkpointFiles) {
 	}
 }
 
-func (l *Log) loadCheckpoint(ctx context.Context, c *checkpointFiles) (*Snapshot, error) {
-	s := Empty()
+func (l *Log) loadCheckpoint(ctx context.Context, c *checkpointFiles, s *Snapshot) error {
 	for _, key := range c.keys {
 		body, err := l.store.Get(ctx, key, maxCheckpointBytes)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
+			return fmt.Errorf("read %s: %w", key, err)
 		}
 		if err := readCheckpoint(body, s.fold); err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
+			return fmt.Errorf("read %s: %w", key, err)
 		}
 	}
 	s.Version, s.InCommitTimestamp = c.version, 0
 	if err := s.check(); err != nil {
-		return nil, err
+		return err
 	}
 	// A checkpoint holds no commitInfo: the time stands in the commit of the same version, if that is still there.
 	body, err := l.store.Get(ctx, l.commitKey(c.version), maxCommitBytes)
 	if errors.Is(err, objectstore.ErrNotFound) {
-		return s, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", l.commitKey(c.version), err)
+		return fmt.Errorf("read %s: %w", l.commitKey(c.version), err)
 	}
 	first, _, _ := bytes.Cut(body, []byte("\n"))
 	if a, err := ParseAction(first); err == nil {
@@ -231,5 +232,5 @@ func (l *Log) loadCheckpoint(ctx context.Context, c *checkpointFiles) (*Snapshot
 			s.InCommitTimestamp = info.InCommitTimestamp
 		}
 	}
-	return s, nil
+	return nil
 }

@@ -66,25 +66,81 @@ type Commit struct {
 // package does; objectstore.ErrUnknown - repeat the same call; or another error of the store.
 func (l *Log) Commit(ctx context.Context, base *Snapshot, c Commit) (*Snapshot, error) {
 	version := base.Version + 1
-	next := base.clone()
-	body, err := l.encode(next, version, c)
+	actions, err := l.complete(version, base.InCommitTimestamp, c)
 	if err != nil {
 		return nil, fmt.Errorf("commit version %d of %s: %w", version, l.dir, err)
 	}
+	next := base.clone()
+	if err := errors.Join(next.apply(version, actions), writable(next.Protocol, next.Metadata)); err != nil {
+		return nil, fmt.Errorf("commit version %d of %s: %w", version, l.dir, err)
+	}
+	found, err := l.create(ctx, version, c.TxnID, actions)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return next, nil
+	}
+	next = base.clone()
+	if err := next.apply(version, found); err != nil {
+		return nil, fmt.Errorf("read %s: %w", l.commitKey(version), err)
+	}
+	return next, nil
+}
+
+// complete puts the commitInfo of a version before its actions.
+func (l *Log) complete(version, lastTimestamp int64, c Commit) ([]Action, error) {
+	if c.TxnID == "" {
+		return nil, errors.New("no TxnID")
+	}
+	if err := checkActions(c.Actions); err != nil {
+		return nil, err
+	}
+	blind := version > 0 && onlyAppends(c.Actions)
+	now := l.now().UnixMilli()
+	info := CommitInfo{
+		Timestamp: now, InCommitTimestamp: max(now, lastTimestamp+1), Operation: c.Operation,
+		Parameters: map[string]any{}, IsBlindAppend: &blind, EngineInfo: engineInfo, TxnID: c.TxnID,
+	}
+	return append([]Action{info}, c.Actions...), nil
+}
+
+// onlyAppends reports whether the actions bring new files, and how far applications have come, and nothing else.
+func onlyAppends(actions []Action) bool {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Add:
+			if !a.DataChange {
+				return false
+			}
+		case Txn:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// create writes a version. found are the actions of one that is there already with the same TxnID; nil when it was written now.
+func (l *Log) create(ctx context.Context, version int64, txnID string, actions []Action) (found []Action, err error) {
 	key := l.commitKey(version)
+	body, err := encodeCommit(actions)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", key, err)
+	}
 	for try := 1; ; try++ {
 		_, err := l.store.Create(ctx, key, body)
 		if err == nil {
-			return next, nil
+			return nil, nil
 		}
 		exists := errors.Is(err, objectstore.ErrExists)
 		if !exists && !errors.Is(err, objectstore.ErrUnknown) {
 			return nil, fmt.Errorf("create %s (%d bytes): %w", key, len(body), err)
 		}
-		found, readErr := l.store.Get(ctx, key, maxCommitBytes)
+		there, readErr := l.store.Get(ctx, key, maxCommitBytes)
 		switch {
 		case readErr == nil:
-			return l.adopt(base, version, c.TxnID, found)
+			return ownCommit(key, txnID, there)
 		case !errors.Is(readErr, objectstore.ErrNotFound):
 			return nil, fmt.Errorf("create %s: %w; read it back: %w", key, err, errors.Join(readErr, objectstore.ErrUnknown))
 		case exists || try == createTries || ctx.Err() != nil:
@@ -93,36 +149,7 @@ func (l *Log) Commit(ctx context.Context, base *Snapshot, c Commit) (*Snapshot, 
 	}
 }
 
-// encode renders the commit and folds it into next.
-func (l *Log) encode(next *Snapshot, version int64, c Commit) ([]byte, error) {
-	if c.TxnID == "" {
-		return nil, errors.New("no TxnID")
-	}
-	blind := version > 0
-	if err := checkActions(c.Actions); err != nil {
-		return nil, err
-	}
-	for _, a := range c.Actions {
-		switch a := a.(type) {
-		case Add:
-			blind = blind && a.DataChange
-		case Txn:
-		default:
-			blind = false
-		}
-	}
-	now := l.now().UnixMilli()
-	info := CommitInfo{
-		Timestamp: now, InCommitTimestamp: max(now, next.InCommitTimestamp+1), Operation: c.Operation,
-		Parameters: map[string]any{}, IsBlindAppend: &blind, EngineInfo: engineInfo, TxnID: c.TxnID,
-	}
-	actions := append([]Action{info}, c.Actions...)
-	if err := next.apply(version, actions); err != nil {
-		return nil, err
-	}
-	if err := writable(next.Protocol, next.Metadata); err != nil {
-		return nil, err
-	}
+func encodeCommit(actions []Action) ([]byte, error) {
 	var body bytes.Buffer
 	for _, a := range actions {
 		text, err := EncodeAction(a)
@@ -174,20 +201,15 @@ func checkActions(actions []Action) error {
 	return nil
 }
 
-// adopt takes the version that was found as ours if it carries our id.
-func (l *Log) adopt(base *Snapshot, version int64, txnID string, body []byte) (*Snapshot, error) {
-	key := l.commitKey(version)
+// ownCommit reads the version that was found, if it carries our id.
+func ownCommit(key, txnID string, body []byte) ([]Action, error) {
 	actions, err := parseCommit(body)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	for _, a := range actions {
 		if info, ok := a.(CommitInfo); ok && info.TxnID == txnID {
-			next := base.clone()
-			if err := next.apply(version, actions); err != nil {
-				return nil, fmt.Errorf("read %s: %w", key, err)
-			}
-			return next, nil
+			return actions, nil
 		}
 	}
 	return nil, fmt.Errorf("create %s: %w", key, ErrVersionExists)

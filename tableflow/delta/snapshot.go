@@ -18,6 +18,8 @@ type Snapshot struct {
 	removes map[string]Remove
 	txns    map[string]Txn // by application id
 	domains map[string]DomainMetadata
+
+	follow *string // not nil: files and domains are not kept, and of the txns only this application's. Never leaves the package
 }
 
 // Empty is the snapshot before version 0.
@@ -97,6 +99,9 @@ func (s *Snapshot) check() error {
 
 // fold takes one action of a commit or a checkpoint.
 func (s *Snapshot) fold(a Action) {
+	if s.follow != nil && !s.wanted(a) {
+		return
+	}
 	switch a := a.(type) {
 	case CommitInfo:
 		s.InCommitTimestamp = a.InCommitTimestamp
@@ -120,5 +125,17 @@ func (s *Snapshot) fold(a Action) {
 		} else {
 			s.domains[a.Domain] = a
 		}
+	}
+}
+
+// wanted tells what a snapshot that is to become a Head keeps.
+func (s *Snapshot) wanted(a Action) bool {
+	switch a := a.(type) {
+	case Add, Remove, DomainMetadata:
+		return false
+	case Txn:
+		return a.AppID == *s.follow
+	default:
+		return true
 	}
 }
