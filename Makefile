@@ -3,7 +3,7 @@ T ?= 30s
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy
+.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -52,3 +52,6 @@ tidy: ## go.mod and go.sum of the product and of the tools
 
 bench: ## the micro benchmarks, five runs each, summed up by benchstat
 	go test -run '^$$' -bench . -benchmem -count=5 ./... | tee bench.out && go tool -modfile=tools/go.mod benchstat bench.out
+
+load: build ## whole agents under load, against the least a server can do: JSON in load.json
+	bin/barge bench produce --floor --blocks 5 --json load.json

@@ -89,7 +89,7 @@ Start with: barge demo`,
 		RunE:          needVerb,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.versionCommand())
+	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 

@@ -35,6 +35,15 @@ func (c Codec) String() string {
 	}
 }
 
+// MarshalText is String, for settings that are written as JSON.
+func (c Codec) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is ParseCodec.
+func (c *Codec) UnmarshalText(text []byte) (err error) {
+	*c, err = ParseCodec(string(text))
+	return err
+}
+
 // ParseCodec reads a codec's name as String writes it.
 func ParseCodec(name string) (Codec, error) {
 	for c := None; c <= Zstd; c++ {
