@@ -1,9 +1,11 @@
 # Each target is a command you could type; `make` alone lists them.
 T ?= 30s
+SEEDS ?= 1000
+FROM ?= 1
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load
+.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -40,6 +42,9 @@ lint: ## lint alone
 
 fuzz: ## every fuzz target for T each: make fuzz T=30s
 	scripts/fuzz.sh $(T)
+
+sim: ## simulated clusters: one by SEED=n, or SEEDS=n of them from FROM=n on, or as many as SIM_SECONDS=n allows
+	go run ./sim/seeds $(if $(SEED),-seed $(SEED),-from $(FROM) $(if $(SIM_SECONDS),-count 0 -for $(SIM_SECONDS)s,-count $(SEEDS)))
 
 vuln: ## known vulnerabilities; fetches its database
 	go tool -modfile=tools/go.mod govulncheck ./...

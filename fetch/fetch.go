@@ -21,8 +21,6 @@ const (
 	// coldReads is how many slices of a partition that are not in the tail one fetch reads, once it has something to
 	// answer: each costs a read of up to a whole object.
 	coldReads = 8
-	// parallelReads is how many partitions of one fetch are read at a time.
-	parallelReads = 8
 )
 
 // errPanicked is the error of a partition whose read panicked.
@@ -96,21 +94,26 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 		}
 	}
 	var g errgroup.Group
-	g.SetLimit(parallelReads)
+	g.SetLimit(r.cfg.PartitionReads)
 	for _, i := range order {
 		l, out := &looks[i], &response.Partitions[i]
 		out.Err, out.Bounds = l.err, l.loc.Bounds
 		if l.err != nil || len(l.loc.Slices) == 0 || limits[i] == 0 && i != forced {
 			continue
 		}
-		g.Go(func() error {
+		read := func() error {
 			defer r.recovered(ctx, l, out)
 			*out = r.readPartition(ctx, l, limits[i], i == forced)
 			if over := int64(out.Size) - limits[i]; i == forced && over > 0 && req.Admit != nil {
 				*out = admitFirst(patience, req, *out, over)
 			}
 			return nil // a partition's error is its own
-		})
+		}
+		if r.cfg.PartitionReads == 1 {
+			_ = read() // always nil
+			continue
+		}
+		g.Go(read)
 	}
 	_ = g.Wait() // always nil
 	return response

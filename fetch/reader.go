@@ -48,6 +48,7 @@ type Config struct {
 	WholeObjectBytes int64 // a WAL object up to this size is read whole, a larger one by the run
 	BatchBytes       int   // of a batch rebuilt from Parquet, before the record that would pass it
 	StoreReads       int   // at one time, of WAL objects; further ones wait
+	PartitionReads   int   // partitions of one fetch read at a time; 1: a fetch starts no goroutine
 	Decompressed     int64 // records.Limits of one batch, in lookups by time
 
 	// CatchUp brings the View up to the newest log entry, for when an object is missing because compaction has replaced it
@@ -59,7 +60,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MaxBytes: 55 << 20, TailBytes: 128 << 20, ObjectBytes: 64 << 20, FileBytes: 16 << 20,
-		WholeObjectBytes: 16 << 20, BatchBytes: 1 << 20, StoreReads: 16, Decompressed: record.DefaultLimits().Decompressed,
+		WholeObjectBytes: 16 << 20, BatchBytes: 1 << 20, StoreReads: 16, PartitionReads: 8, Decompressed: record.DefaultLimits().Decompressed,
 	}
 }
 
@@ -76,6 +77,7 @@ func (c Config) Validate() error {
 		{"WholeObjectBytes", c.WholeObjectBytes, 0},
 		{"BatchBytes", int64(c.BatchBytes), 1},
 		{"StoreReads", int64(c.StoreReads), 1},
+		{"PartitionReads", int64(c.PartitionReads), 1},
 		{"Decompressed", c.Decompressed, 1},
 	} {
 		if v.v < v.least || v.v > math.MaxInt64/2 {

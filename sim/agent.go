@@ -1,0 +1,415 @@
+package sim
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/bargedata/barge/batcher"
+	"github.com/bargedata/barge/compactor"
+	"github.com/bargedata/barge/fetch"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/bucketlog"
+	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/tableflow"
+	"github.com/bargedata/barge/tableflow/delta"
+)
+
+// agent is one process: the real parts, and what drives them. Events of the sequencer's core and of the batcher's core are taken one
+// at a time; whatever may wait is a task.
+type agent struct {
+	w    *world
+	n    int
+	rng  *rand.Rand // of its ids
+	skew int64      // of its clock, milliseconds
+
+	paused bool // it takes no step at all until it wakes
+	gone   bool // killed
+	ready  bool // takes requests
+	ended  bool // its sequencer has ended
+
+	tasks  []*task
+	timers []timer
+
+	store   objectstore.Store
+	log     *recordedLog
+	view    *metadata.View
+	core    *metadata.SequencerCore
+	events  []metadata.SequencerEvent
+	busy    bool // events are being taken
+	session metadata.SessionID
+
+	batches *batches
+	reader  *fetch.Reader
+	worker  *compactor.Compactor
+	polls   []*poll // that wait for the reader
+}
+
+func (a *agent) label() string {
+	if a == nil {
+		return "the world"
+	}
+	return fmt.Sprintf("agent %d", a.n)
+}
+
+// boot makes an agent whose start is its first task.
+func (w *world) boot() {
+	w.born++
+	a := &agent{w: w, n: w.born, rng: rand.New(rand.NewPCG(w.rng.Uint64(), uint64(w.born))), view: metadata.NewView()}
+	if w.profile.skew {
+		a.skew = w.rng.Int64N(2*maxSkew+1) - maxSkew
+	}
+	retries := objectstore.RetryConfig{
+		Attempts: w.profile.attempts, HedgeDelay: -1, Budget: 24 * time.Hour, AttemptTimeout: 24 * time.Hour, BaseDelay: 1, MaxDelay: 1,
+	}
+	gate := &gate{w: w, inner: w.faulty}
+	a.store = objectstore.WithRetry(gate, retries, a.now, rand.New(rand.NewPCG(a.rng.Uint64(), 0)), w.discard)
+	log, err := bucketlog.New(a.store, bucketlog.Config{Prefix: logShard, SlotLife: slotLife, ReadAhead: 1, KeepSnapshots: 2}, a.id16, w.discard)
+	if err != nil {
+		w.fault("rest", "bucket log: %v", err)
+	}
+	a.log = &recordedLog{Log: log, w: w, agent: a.n}
+	w.agents = append(w.agents, a)
+	w.counts["agents started"]++
+	w.note("boot", a.label(), a.skew)
+	w.spawn(a, "start", a.start)
+}
+
+func (a *agent) now() time.Time { return time.UnixMilli(a.w.now + a.skew) }
+
+func (a *agent) id16() (id [16]byte) {
+	for i := range id {
+		id[i] = byte(a.rng.Uint32())
+	}
+	return id
+}
+
+func (a *agent) name() string {
+	id := a.id16()
+	return hex.EncodeToString(id[:8])
+}
+
+// start is what barge.Agent does from taking the log to taking requests.
+func (a *agent) start(*task) {
+	ctx := a.w.ctx
+	start, err := metadata.TakeOver(ctx, a.log, a.view, a.label(), a.w.sleep, a.w.discard)
+	if err != nil {
+		if corrupt(err) {
+			a.w.fault("rest", "%s can not take the log over: %v", a.label(), err)
+		}
+		a.w.kill(a)
+		return
+	}
+	a.w.saw(a.view, fmt.Sprintf("replay of agent %d from entry %d", a.n, start.SnapshotSeq))
+	if start.SnapshotSeq > 0 {
+		a.w.counts["starts from a snapshot"]++
+	}
+	cfg := metadata.SequencerConfig{Owner: a.label(), CheckpointEntries: a.w.profile.checkpoint, EntryCommands: a.w.profile.entryCommands}
+	a.core = metadata.NewSequencerCore(cfg, a.view, a.id16, start)
+	for _, s := range a.view.Sessions() {
+		if s.Sealed {
+			continue
+		}
+		if _, err := a.Do(ctx, metadata.SealSession{Session: s.ID}); err != nil {
+			return
+		}
+	}
+	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, a, metadata.OpenSession{Agent: metadata.AgentInfo{Address: a.label()}})
+	if err != nil {
+		return
+	}
+	a.session = opened.Session
+	for _, t := range a.w.wanted {
+		if _, ok := a.view.Topic(t.name); !ok {
+			if _, err := a.Do(ctx, metadata.CreateTopic{ID: a.topicID(), Name: t.name, Partitions: t.partitions, Configs: t.configs}); err != nil {
+				return
+			}
+		}
+	}
+	if err := a.assemble(); err != nil {
+		a.w.fault("rest", "%s: %v", a.label(), err)
+		return
+	}
+	a.ready = true
+	a.w.spawn(a, "compactor", a.work)
+	a.w.spawn(a, "reader", a.read)
+}
+
+func (a *agent) topicID() [16]byte {
+	id := a.id16()
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id
+}
+
+// assemble makes the parts of an agent that has a session.
+func (a *agent) assemble() error {
+	store := a.store
+	readerConfig := fetch.DefaultConfig()
+	readerConfig.PartitionReads = 1
+	readerConfig.CatchUp = a.confirm
+	if !a.w.profile.caches {
+		readerConfig.TailBytes, readerConfig.ObjectBytes, readerConfig.FileBytes = 0, 0, 0
+	}
+	var err error
+	if a.reader, err = fetch.New(readerConfig, a.view, store, a.open, a.w.discard); err != nil {
+		return err
+	}
+	batcherConfig := batcher.Config{
+		Session: a.session, Cluster: 1, FlushInterval: flushInterval, FlushBytes: flushBytes,
+		MaxUploads: a.w.profile.uploads, MaxCommits: a.w.profile.commits,
+	}
+	if err := batcherConfig.Validate(); err != nil {
+		return err
+	}
+	a.batches = newBatches(a, batcherConfig)
+	workConfig := compactor.DefaultConfig()
+	workConfig.Session, workConfig.Cluster, workConfig.ReadAhead = a.session, cluster, 1
+	workConfig.ReleaseGrace = releaseGrace
+	workConfig.Limits.Interval = a.w.profile.interval
+	workConfig.Limits.JobBytes = a.w.profile.jobBytes
+	a.worker = compactor.New(workConfig, a.view, a, store, a.now, a.name, a.w.discard)
+	return nil
+}
+
+// open opens a Parquet file as fetch.Parquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
+// each other here.
+func (a *agent) open(ctx context.Context, key string, size int64) (fetch.FileReader, error) {
+	body, err := a.store.Get(ctx, key, size)
+	if err != nil {
+		return nil, err
+	}
+	f, err := tableflow.OpenFile(ctx, inMemory(body), key, size)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// inMemory is one object that has been read.
+type inMemory []byte
+
+// GetRange implements tableflow.RangeReader.
+func (m inMemory) GetRange(_ context.Context, key string, pos, length int64) ([]byte, error) {
+	if pos < 0 || length < 0 || pos+length > int64(len(m)) {
+		return nil, fmt.Errorf("get %s (%d bytes at %d of %d): %w", key, length, pos, len(m), io.ErrUnexpectedEOF)
+	}
+	return slices.Clone(m[pos : pos+length]), nil
+}
+
+// after brings fire in d of world time, unless the agent is killed before.
+func (a *agent) after(d time.Duration, name string, fire func()) {
+	a.timers = append(a.timers, timer{at: a.w.now + d.Milliseconds(), name: name, fire: fire})
+}
+
+// take hands the sequencer's core one event; those that come of it are taken after it, in their order.
+func (a *agent) take(ev metadata.SequencerEvent) {
+	a.events = append(a.events, ev)
+	if a.busy {
+		return
+	}
+	a.busy = true
+	for len(a.events) > 0 && !a.gone {
+		ev := a.events[0]
+		a.events = a.events[1:]
+		a.carryOut(a.core.Step(ev, a.now().UnixMilli()))
+	}
+	a.busy = false
+}
+
+// carryOut does what the core wants done.
+func (a *agent) carryOut(actions []metadata.SequencerAction) {
+	for _, act := range actions {
+		switch act := act.(type) {
+		case metadata.AppendAction:
+			a.w.spawn(a, "append", func(*task) { a.take(metadata.AppendedEvent{Err: act.Append(a.w.ctx, a.log)}) })
+		case metadata.WaitAction:
+			a.after(act.D, "append again", func() { a.take(metadata.RetryEvent{}) })
+		case metadata.ApplyAction:
+			if err := act.Apply(a.view); err != nil {
+				a.w.fault("rest", "%s: %v", a.label(), err)
+				return
+			}
+		case metadata.AnswerAction:
+			act.Answer()
+		case metadata.RefuseAction:
+			act.Refuse()
+		case metadata.CheckpointAction:
+			seq, encode := a.view.Freeze()
+			body := encode()
+			a.w.sawBytes(seq, body, fmt.Sprintf("checkpoint of agent %d", a.n))
+			a.w.spawn(a, "checkpoint", func(*task) {
+				a.take(metadata.CheckpointedEvent{Seq: seq, Err: a.log.Checkpoint(a.w.ctx, act.Term, seq, body)})
+			})
+		case metadata.TruncateAction:
+			a.w.spawn(a, "truncate", func(*task) { a.take(metadata.TruncatedEvent{Err: a.log.Truncate(a.w.ctx, act.Term, act.Below)}) })
+		case metadata.ConfirmAction:
+			a.w.spawn(a, "confirm", func(*task) { a.take(metadata.ConfirmedEvent{Err: a.log.Confirm(a.w.ctx, act.Term, act.Next)}) })
+		case metadata.ConfirmLaterAction:
+			a.after(act.D, "confirm again", func() { a.take(metadata.ConfirmAgainEvent{}) })
+		case metadata.TellAction:
+			act.Tell()
+		case metadata.EndAction:
+			a.end(act.Err)
+		default:
+			a.w.fault("rest", "the sequencer wants %T, which is not carried out", act)
+		}
+	}
+}
+
+// end is what becomes of an agent whose sequencer is over: it answers who waits, and then it exits.
+func (a *agent) end(err error) {
+	a.w.note("sequencer ended", a.label(), 0)
+	if errors.Is(err, metadata.ErrFenced) {
+		a.w.counts["agents fenced"]++
+	}
+	if corrupt(err) {
+		a.w.fault("rest", "the sequencer of %s ended: %v", a.label(), err)
+	}
+	a.ended = true
+	a.after(time.Second, "exit", func() { a.w.kill(a) })
+}
+
+// submit hands in a command as Sequencer.Submit does.
+func (a *agent) submit(cmd metadata.Command, done func(metadata.Result, error)) {
+	if a.ended {
+		done(nil, fmt.Errorf("%w: %w", metadata.ErrUnavailable, metadata.ErrEnded))
+		return
+	}
+	sub, err := metadata.NewSubmission(cmd, done)
+	if err != nil {
+		done(nil, err)
+		return
+	}
+	a.take(metadata.SubmitEvent{Sub: sub})
+}
+
+// Do implements metadata.Doer for tasks.
+func (a *agent) Do(_ context.Context, cmd metadata.Command) (metadata.Result, error) {
+	var result metadata.Result
+	var err error
+	answered := false
+	a.submit(cmd, func(r metadata.Result, e error) { result, err, answered = r, e, true })
+	a.w.await(func() bool { return answered })
+	return result, err
+}
+
+// confirm is Sequencer.Confirm for tasks.
+func (a *agent) confirm(context.Context) error {
+	var err error
+	answered := false
+	a.ask(func(e error) { err, answered = e, true })
+	a.w.await(func() bool { return answered })
+	return err
+}
+
+// ask puts the question whether the term is still the newest and the View complete.
+func (a *agent) ask(done func(error)) {
+	if a.ended {
+		done(metadata.ErrEnded)
+		return
+	}
+	a.take(metadata.AskEvent{Q: metadata.NewQuestion(done)})
+}
+
+// work is the background work, round after round.
+func (a *agent) work(*task) {
+	for {
+		if err := a.worker.Round(a.w.ctx); err != nil {
+			a.w.note("round", err.Error(), 0)
+			if corrupt(err) && a.core.Term() >= a.w.oracle.term { // one who was deposed finds what he knew of gone
+				a.w.fault("rest", "background work of %s: %v", a.label(), err)
+			}
+		}
+		_ = a.w.sleep(a.w.ctx, a.w.profile.tick)
+	}
+}
+
+// corrupt tells errors that no fault of this world explains: what is damaged here has a second copy.
+func corrupt(err error) bool {
+	return errors.Is(err, metadata.ErrCorrupt) || errors.Is(err, delta.ErrCorrupt) || errors.Is(err, fetch.ErrCorrupt)
+}
+
+// kill ends an agent wherever its tasks stand.
+func (w *world) kill(a *agent) {
+	if a.gone {
+		return
+	}
+	a.gone, a.ready = true, false
+	w.note("kill", a.label(), 0)
+	w.agents = slices.DeleteFunc(w.agents, func(b *agent) bool { return a == b })
+	w.graves = append(w.graves, a)
+	if a.batches != nil {
+		a.batches.hangUp()
+	}
+	for _, p := range a.polls {
+		p.lost()
+	}
+	a.polls, a.timers, a.events = nil, nil, nil
+}
+
+// bury unwinds the tasks of agents that were killed; not from inside one of them.
+func (w *world) bury() {
+	for _, a := range w.graves {
+		for _, t := range a.tasks {
+			before := w.running
+			w.running = t
+			t.stop()
+			w.running = before
+		}
+		a.tasks = nil
+	}
+	w.graves = nil
+}
+
+// recordedLog keeps what a log was asked and answered.
+type recordedLog struct {
+	metadata.Log
+	w     *world
+	agent int
+}
+
+// Acquire implements metadata.Log.
+func (l *recordedLog) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
+	began := l.w.steps
+	got, err := l.Log.Acquire(ctx, owner)
+	l.w.logged(LogCall{Op: LogAcquire, Agent: l.agent, Term: got.Term, Seq: got.Next, Began: began, OK: err == nil})
+	return got, err
+}
+
+// Append implements metadata.Log.
+func (l *recordedLog) Append(ctx context.Context, term, seq uint64, id [16]byte, body []byte) error {
+	began := l.w.steps
+	err := l.Log.Append(ctx, term, seq, id, body)
+	l.w.logged(LogCall{Op: LogAppend, Agent: l.agent, Term: term, Seq: seq, Holds: holds(term, false, body), Began: began, OK: err == nil})
+	return err
+}
+
+// Confirm implements metadata.Log.
+func (l *recordedLog) Confirm(ctx context.Context, term, next uint64) error {
+	began := l.w.steps
+	err := l.Log.Confirm(ctx, term, next)
+	l.w.logged(LogCall{Op: LogConfirm, Agent: l.agent, Term: term, Seq: next, Began: began, OK: err == nil})
+	return err
+}
+
+// Read implements metadata.Log.
+func (l *recordedLog) Read(ctx context.Context, from uint64, maxBytes int) ([]metadata.LogEntry, error) {
+	began := l.w.steps
+	entries, err := l.Log.Read(ctx, from, maxBytes)
+	c := LogCall{Op: LogRead, Agent: l.agent, Began: began, OK: err == nil}
+	for _, e := range entries {
+		c.Slots = append(c.Slots, LogSlot{Seq: e.Seq, Term: e.Term, Claim: e.Claim, Holds: holds(e.Term, e.Claim, e.Body)})
+	}
+	l.w.logged(c)
+	return entries, err
+}
+
+func (w *world) logged(c LogCall) {
+	c.Ended = w.steps
+	w.hist.Log = append(w.hist.Log, c)
+}

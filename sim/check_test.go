@@ -1,0 +1,199 @@
+package sim
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bargedata/barge/record"
+)
+
+// expect runs a checker on a history that is fine and on one with a fault in it.
+func expect(t *testing.T, name string, fine, faulty []Violation, checker, text string) {
+	t.Helper()
+	if len(fine) > 0 {
+		t.Errorf("%s: the history without the fault is blamed: %v", name, fine)
+	}
+	for _, v := range faulty {
+		if v.Checker == checker && strings.Contains(v.Text, text) {
+			return
+		}
+	}
+	t.Errorf("%s: want a violation by %s about %q, got %v", name, checker, text, faulty)
+}
+
+// plainLog is a log of two terms that keeps its promises.
+func plainLog() []LogCall {
+	return []LogCall{
+		{Op: LogAcquire, Agent: 1, Term: 1, Seq: 1, Began: 1, Ended: 2, OK: true},
+		{Op: LogAppend, Agent: 1, Term: 1, Seq: 1, Holds: Digest{1}, Began: 3, Ended: 4, OK: true},
+		{Op: LogConfirm, Agent: 1, Term: 1, Seq: 2, Began: 5, Ended: 6, OK: true},
+		{Op: LogAppend, Agent: 1, Term: 1, Seq: 2, Holds: Digest{2}, Began: 6, Ended: 7}, // unknown
+		{Op: LogAcquire, Agent: 2, Term: 2, Seq: 4, Began: 8, Ended: 9, OK: true},
+		{Op: LogRead, Agent: 2, Began: 10, Ended: 11, OK: true, Slots: []LogSlot{{Seq: 1, Term: 1, Holds: Digest{1}}, {Seq: 2, Term: 1, Holds: Digest{2}}}},
+		{Op: LogAppend, Agent: 2, Term: 2, Seq: 4, Holds: Digest{4}, Began: 12, Ended: 13, OK: true},
+	}
+}
+
+func TestCheckLogFinds(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		add        LogCall
+		end        uint64
+	}{
+		{"two contents of a slot", "another content", LogCall{Op: LogRead, Agent: 3, OK: true, Began: 14, Ended: 15, Slots: []LogSlot{{Seq: 4, Holds: Digest{9}}}}, 5},
+		{"an old term acknowledged", "term 2 begins at 4", LogCall{Op: LogAppend, Agent: 1, Term: 1, Seq: 3, OK: true, Began: 6, Ended: 15}, 5},
+		{"one slot for two terms", "to terms 2 and 1", LogCall{Op: LogAppend, Agent: 1, Term: 1, Seq: 4, Holds: Digest{4}, OK: true, Began: 6, Ended: 15}, 5},
+		{"a term twice", "was given to agents", LogCall{Op: LogAcquire, Agent: 3, Term: 2, Seq: 5, OK: true, Began: 12, Ended: 15}, 5},
+		{"a term that is not higher", "was given after term", LogCall{Op: LogAcquire, Agent: 3, Term: 1, Seq: 6, OK: true, Began: 14, Ended: 15}, 6},
+		{"an acquire that misses an append", "was acknowledged before", LogCall{Op: LogAcquire, Agent: 3, Term: 3, Seq: 4, OK: true, Began: 14, Ended: 15}, 5},
+		{"a confirm after an append", "confirmed to be free", LogCall{Op: LogConfirm, Agent: 2, Term: 2, Seq: 4, OK: true, Began: 14, Ended: 15}, 5},
+		{"a confirm of an old term", "after term 2", LogCall{Op: LogConfirm, Agent: 1, Term: 1, Seq: 9, OK: true, Began: 14, Ended: 15}, 5},
+		{"an append that is lost", "the log ends at 4", LogCall{Op: LogAppend, Agent: 2, Term: 2, Seq: 4, Holds: Digest{4}, OK: true, Began: 14, Ended: 15}, 4},
+	} {
+		expect(t, c.name, CheckLog(plainLog(), 5), CheckLog(append(plainLog(), c.add), c.end), "log", c.text)
+	}
+}
+
+func part(i int32) record.Partition { return record.Partition{Topic: record.TopicID{1}, Index: i} }
+
+// plainKafka is a history of an idempotent producer (0) and another (1) that keeps its promises.
+func plainKafka() *KafkaHistory {
+	return &KafkaHistory{
+		Sent: []Sent{
+			{Producer: 0, Idempotent: true, Partition: part(0), First: 0, Values: []string{"a0", "a1"}, Attempts: 2},
+			{Producer: 1, Partition: part(0), First: 0, Values: []string{"b0"}, Attempts: 2},
+			{Producer: 0, Idempotent: true, Partition: part(0), First: 2, Values: []string{"a2"}, Attempts: 1},
+			{Producer: 1, Partition: part(0), First: 1, Values: []string{"b1"}, Attempts: 1},
+		},
+		Told: []Told{
+			{Sent: 0, Step: 1, Base: 0, Outcome: Committed},
+			{Sent: 1, Step: 2, Base: 3, Outcome: Committed},
+			{Sent: 2, Step: 3, Base: 4, Outcome: Committed},
+			{Sent: 3, Step: 4, Base: -1, Outcome: NotWritten},
+		},
+		Polled: []Polled{
+			{Consumer: 0, Agent: 1, Partition: part(0), From: 0, LogEnd: 5, Records: []Seen{{0, "a0"}, {1, "a1"}}},
+			{Consumer: 0, Agent: 1, Partition: part(0), From: 1, LogEnd: 5, Records: []Seen{{0, "a0"}, {1, "a1"}, {2, "b0"}}},
+			{Consumer: 0, Agent: 1, Partition: part(0), From: 5, LogEnd: 5},
+		},
+		Looked: []Looked{{Partition: part(0), Began: 5, Ended: 6, LogEnd: 5}, {Partition: part(0), Began: 7, Ended: 8, LogEnd: 5}},
+		IDs:    []int64{1, 2},
+		Final:  []FinalLog{{Partition: part(0), LogEnd: 5, Records: []Seen{{0, "a0"}, {1, "a1"}, {2, "b0"}, {3, "b0"}, {4, "a2"}}}},
+	}
+}
+
+func TestCheckKafkaFinds(t *testing.T) {
+	final := func(values ...string) func(*KafkaHistory) {
+		return func(h *KafkaHistory) {
+			h.Final[0].Records, h.Final[0].LogEnd, h.Polled = nil, record.Offset(len(values)), nil
+			for i, v := range values {
+				h.Final[0].Records = append(h.Final[0].Records, Seen{record.Offset(i), v})
+			}
+		}
+	}
+	for _, c := range []struct {
+		name, text string
+		breakIt    func(*KafkaHistory)
+	}{
+		{"two values at one offset", "inconsistent offset", func(h *KafkaHistory) { h.Polled[0].Records[1].Value = "x" }},
+		{"a lost write", "lost write", final("a0", "a1", "b0", "b0")},
+		{"a duplicate of an idempotent producer", "duplicate: a2 is there 2", final("a0", "a1", "b0", "b0", "a2", "a2")},
+		{"a duplicate that nothing explains", "duplicate: b0 is there 3", final("a0", "a1", "b0", "b0", "a2", "b0")},
+		{"a write that was told not written", "phantom: every attempt to write b1", final("a0", "a1", "b0", "b0", "a2", "b1")},
+		{"reordering", "reordering: a0", final("a2", "b0", "a0", "a1")},
+		{"a gap", "gap", func(h *KafkaHistory) { h.Final[0].Records = h.Final[0].Records[:4] }},
+		{"a skipping poll", "skipping poll", func(h *KafkaHistory) { h.Polled[0].Records = []Seen{{1, "a1"}} }},
+		{"a poll that goes back", "skipping poll", func(h *KafkaHistory) { h.Polled[0].Records = []Seen{{0, "a0"}, {0, "a0"}} }},
+		{"an empty poll", "empty poll", func(h *KafkaHistory) { h.Polled[0].Records = nil }},
+		{"a poll beyond the end", "beyond the end", func(h *KafkaHistory) { h.Polled[0].LogEnd, h.Polled[0].From = 1, 0 }},
+		{"out of range", "is out of range", func(h *KafkaHistory) { h.Polled[2].OutOfRange = true }},
+		{"two offsets of one batch", "acknowledged at 2 offsets", func(h *KafkaHistory) {
+			h.Told = append(h.Told, Told{Sent: 2, Base: 3, Outcome: Committed})
+		}},
+		{"an end that goes back", "went back", func(h *KafkaHistory) { h.Looked[0].LogEnd = 9 }},
+		{"an end below an acknowledged record", "had been acknowledged", func(h *KafkaHistory) { h.Looked[1].LogEnd, h.Looked[0].LogEnd = 4, 4 }},
+		{"an agent's end that goes back", "took the end", func(h *KafkaHistory) { h.Polled[2].LogEnd = 4 }},
+		{"a refusal without cause", "was refused", func(h *KafkaHistory) { h.Told[3].Unjust = true }},
+		{"a producer id given twice", "given twice", func(h *KafkaHistory) { h.IDs[1] = 1 }},
+	} {
+		faulty := plainKafka()
+		c.breakIt(faulty)
+		expect(t, c.name, CheckKafka(plainKafka()), CheckKafka(faulty), "kafka", c.text)
+	}
+}
+
+// plainTable is a table of two versions, and a file that waits for the third.
+func plainTable() TableHistory {
+	return TableHistory{
+		Topic: "t",
+		Versions: []TableVersion{
+			{Version: 0, Files: []string{"f0"}, Ends: map[int32]record.Offset{0: 2}},
+			{Version: 1, Files: []string{"f0", "f1"}, Ends: map[int32]record.Offset{0: 3, 1: 1}},
+		},
+		Files: map[string][]Row{
+			"f0": {{0, 0, "a"}, {0, 1, "b"}},
+			"f1": {{0, 2, "c"}, {1, 0, "x"}},
+			"f2": {{0, 3, "d"}},
+		},
+		Pending: []string{"f2"},
+		Ends:    []record.Offset{4, 1},
+		Logs: map[int32]*FinalLog{
+			0: {LogEnd: 5, Records: []Seen{{0, "a"}, {1, "b"}, {2, "c"}, {3, "d"}, {4, "e"}}},
+			1: {LogEnd: 1, Records: []Seen{{0, "x"}}},
+		},
+	}
+}
+
+func TestCheckTablesFinds(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		breakIt    func(*TableHistory)
+	}{
+		{"a missing version", "version 1 is missing", func(h *TableHistory) { h.Versions[1].Version = 2 }},
+		{"progress that goes back", "puts partition 0 back", func(h *TableHistory) { h.Versions[1].Ends[0] = 1 }},
+		{"a row beyond the progress", "beyond its progress", func(h *TableHistory) { h.Versions[0].Ends[0] = 1 }},
+		{"a row that is missing", "lacks offset 2", func(h *TableHistory) { h.Files["f1"] = h.Files["f1"][1:] }},
+		{"a row that is there twice", "twice", func(h *TableHistory) { h.Files["f1"] = append(h.Files["f1"], Row{0, 0, "a"}) }},
+		{"a wrong row", "the log holds", func(h *TableHistory) { h.Files["f0"][1].Value = "z" }},
+		{"a file that is gone", "can not be read", func(h *TableHistory) { delete(h.Files, "f0") }},
+		{"a pending file that is lost", "lacks offset 3", func(h *TableHistory) { h.Pending = nil }},
+	} {
+		faulty := plainTable()
+		c.breakIt(&faulty)
+		expect(t, c.name, CheckTables([]TableHistory{plainTable()}), CheckTables([]TableHistory{faulty}), "table", c.text)
+	}
+}
+
+func TestCheckObjectsFinds(t *testing.T) {
+	fine := []ObjectEvent{
+		{Kind: Referenced, Key: "a", Exists: true},
+		{Kind: Deleted, Key: "b", Role: Released, Age: 10, Grace: 10},
+		{Kind: Deleted, Key: "c", Role: Strange},
+		{Kind: Deleted, Key: "d", Role: Dropped},
+		{Kind: Deleted, Key: "e", Role: Slot, Below: 3, Top: 3, Age: 5, Grace: 5},
+		{Kind: LeftOver, Key: "f", Late: true},
+	}
+	for _, c := range []struct {
+		name, text string
+		event      ObjectEvent
+	}{
+		{"other bytes", "other bytes", ObjectEvent{Kind: Rewritten}},
+		{"a reference to nothing", "is not there", ObjectEvent{Kind: Referenced}},
+		{"a leftover", "left over", ObjectEvent{Kind: LeftOver}},
+		{"a live object", "State refers", ObjectEvent{Kind: Deleted, Role: Live}},
+		{"a table's file", "live table refers", ObjectEvent{Kind: Deleted, Role: TableOnly}},
+		{"an output", "live job", ObjectEvent{Kind: Deleted, Role: Output}},
+		{"no grace", "grace is", ObjectEvent{Kind: Deleted, Role: Released, Age: 9, Grace: 10}},
+		{"what may be committed", "may still commit", ObjectEvent{Kind: Deleted, Role: Strange, MayCommit: true}},
+		{"a slot that is needed", "only slots below", ObjectEvent{Kind: Deleted, Role: Slot, Below: 4, Top: 3}},
+		{"a young slot", "must live", ObjectEvent{Kind: Deleted, Role: Slot, Below: 1, Top: 3, Age: 4, Grace: 5}},
+	} {
+		expect(t, c.name, CheckObjects(fine), CheckObjects(append(fine[:len(fine):len(fine)], c.event)), "objects", c.text)
+	}
+}
+
+func TestCheckStatesFinds(t *testing.T) {
+	fine := []StateSeen{{Seq: 1, Holds: Digest{1}, From: "a"}, {Seq: 2, Holds: Digest{2}, From: "a"}, {Seq: 2, Holds: Digest{2}, From: "b"}}
+	faulty := append(fine[:3:3], StateSeen{Seq: 1, Holds: Digest{7}, From: "c"})
+	expect(t, "two states", CheckStates(fine), CheckStates(faulty), "state", "entry 1")
+}

@@ -1,0 +1,145 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/bargedata/barge/fetch"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+)
+
+// consumer reads one partition from where it is, over all restarts.
+type consumer struct {
+	w         *world
+	n         int
+	partition record.Partition
+	position  record.Offset
+	waits     bool // for an answer
+	over      bool
+}
+
+// poll is one fetch on its way.
+type poll struct {
+	by    *consumer
+	from  record.Offset
+	bytes int
+}
+
+// lost is what a consumer sees of an agent that dies.
+func (p *poll) lost() { p.by.waits = false }
+
+// poll asks an agent for what comes next.
+func (c *consumer) poll(a *agent) bool {
+	if c.over || c.waits || !a.ready {
+		return false
+	}
+	if !c.w.oracle.live(c.partition) {
+		c.over = true
+		return false
+	}
+	c.waits = true
+	if !c.w.calm && c.w.rng.IntN(50) == 0 {
+		c.position = 0 // somebody rewinds
+	}
+	a.polls = append(a.polls, &poll{by: c, from: c.position, bytes: 1 + c.w.rng.IntN(2000)})
+	return true
+}
+
+// read is an agent's reader: it answers one poll after the other.
+func (a *agent) read(*task) {
+	for {
+		a.w.await(func() bool { return len(a.polls) > 0 })
+		p := a.polls[0]
+		a.fetch(p)
+		if a.gone {
+			return // unwinding
+		}
+		a.polls = a.polls[1:]
+		p.by.waits = false
+	}
+}
+
+// fetch answers a poll as ingest does: what lies outside of the log is looked at again after a Confirm.
+func (a *agent) fetch(p *poll) {
+	ctx := a.w.ctx
+	res := a.fetchOnce(ctx, p)
+	if errors.Is(res.Err, metadata.ErrOffsetOutOfRange) {
+		if a.confirm(ctx) != nil {
+			return // fenced: nothing is said
+		}
+		res = a.fetchOnce(ctx, p)
+	}
+	c := p.by
+	polled := Polled{
+		Consumer: c.n, Agent: a.n, Step: a.w.steps, Partition: c.partition, From: p.from,
+		LogStart: res.Bounds.LogStart, LogEnd: res.Bounds.HighWatermark,
+	}
+	switch {
+	case res.Err == nil:
+		records, err := decode(res.Chunks)
+		if err != nil {
+			a.w.fault("rest", "consumer %d can not decode what it got: %v", c.n, err)
+		}
+		polled.Records = records
+		if len(records) > 0 && c.position == p.from {
+			c.position = max(c.position, records[len(records)-1].Offset+1)
+		}
+		a.w.counts["records polled"] += len(records)
+	case errors.Is(res.Err, metadata.ErrOffsetOutOfRange):
+		polled.OutOfRange = true
+	default:
+		polled.Failed = true
+		if corrupt(res.Err) {
+			a.w.fault("rest", "consumer %d: %v", c.n, res.Err)
+		}
+	}
+	a.w.note("polled", fmt.Sprint(len(polled.Records)), int64(p.from))
+	a.w.hist.Kafka.Polled = append(a.w.hist.Kafka.Polled, polled)
+}
+
+func (a *agent) fetchOnce(ctx context.Context, p *poll) fetch.PartitionResponse {
+	return a.reader.Fetch(ctx, fetch.Request{
+		MaxBytes:   p.bytes,
+		Partitions: []fetch.PartitionRequest{{Partition: p.by.partition, Offset: p.from, MaxBytes: p.bytes}},
+	}).Partitions[0]
+}
+
+// decode takes the records out of an answer's batches.
+func decode(chunks [][]byte) ([]Seen, error) {
+	var buf []byte
+	for _, c := range chunks {
+		buf = append(buf, c...)
+	}
+	var seen []Seen
+	for len(buf) > 0 {
+		b, rest, err := record.Split(buf)
+		if err != nil {
+			return seen, err
+		}
+		if err := b.Each(record.DefaultLimits(), func(r *record.Record) bool {
+			seen = append(seen, Seen{Offset: r.Offset, Value: string(r.Value)})
+			return true
+		}); err != nil {
+			return seen, err
+		}
+		buf = rest
+	}
+	return seen, nil
+}
+
+// look asks an agent for the bounds of a partition, as ListOffsets does: after a Confirm.
+func (w *world) look(a *agent, p record.Partition) {
+	began := w.steps
+	a.ask(func(err error) {
+		if err != nil || a.gone {
+			return
+		}
+		b, err := a.view.Bounds(p)
+		if err != nil {
+			return // the topic is gone
+		}
+		w.hist.Kafka.Looked = append(w.hist.Kafka.Looked, Looked{Partition: p, Began: began, Ended: w.steps, LogStart: b.LogStart, LogEnd: b.HighWatermark})
+	})
+}

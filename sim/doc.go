@@ -1,0 +1,24 @@
+// Package sim runs a small cluster in one goroutine, breaks it at every step, and holds what it answered against what is there.
+//
+// A world is made from a seed alone: Run(Config{Seed: 7}) always takes the same steps and returns the same Result, so a failing
+// seed is a bug in one line. Nothing of the product is imitated. Agents are the real metadata.SequencerCore over the real
+// bucketlog, the real batcher.Core, compactor.Compactor and fetch.Reader. Each call of theirs that may wait runs as a coroutine
+// (task) that gives control away before and after every store call and while it sleeps. A seeded scheduler (world.turn) picks who
+// goes on. It also moves the clock, lands writes that were given up for lost, damages snapshots, kills agents at any store call,
+// pauses them for minutes while a successor takes over, and wakes them again.
+//
+// The stack under an agent: objectstore.WithRetry, then the gate (where tasks yield and die), then storetest.Faulty, then the
+// witness (which sees every effect in the order in which it happens), then objectstore.Memory. The oracle follows the log from
+// behind the faults: it knows the newest durable State at every moment, for the checks that need the truth.
+//
+// Producers and consumers behave as Kafka's clients do: five batches in flight to a partition, retries of the same bytes in order,
+// time-outs, new epochs after a batch was given up. What they and the store saw goes into a History, and five pure functions judge
+// it: CheckLog, CheckKafka, CheckTables, CheckObjects, CheckStates. Each says in its comment what it promises to find; sim/mutants breaks
+// the product line by line and names the one that must report it.
+//
+// At the end the faults stop, every agent is killed, a fresh one drains what is left, and everything is read back.
+//
+//	make sim SEED=7          one world, step by step, and its trace hash
+//	make sim SEEDS=20000     many worlds on all cores; FROM=n to begin elsewhere
+//	make mutants             break the product on purpose; MUTANTS=regexp for some of them
+package sim

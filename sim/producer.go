@@ -1,0 +1,266 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/bargedata/barge/batcher"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+)
+
+// Waits of a client, in milliseconds: for one answer, and for a batch's whole life. They are Kafka's defaults.
+const (
+	requestTimeout  = 30_000
+	deliveryTimeout = 120_000
+)
+
+// producer writes to one partition as Kafka's clients do. An idempotent one has up to five batches in flight, numbered; a batch
+// that has to be sent again waits until all before it are settled, and nothing new is sent meanwhile. One that is not idempotent
+// has one batch in flight. A batch that was not settled in time is given up, and an idempotent producer goes on in a new epoch.
+type producer struct {
+	w          *world
+	n          int
+	partition  record.Partition
+	idempotent bool
+
+	id       int64 // -1: to be asked for
+	asking   bool
+	epoch    int16
+	sequence int32 // of the next record
+	made     int   // records
+	window   []*batch
+	agent    *agent // to which it is connected
+	over     bool   // its topic is gone
+}
+
+// batch is one record batch until it is settled.
+type batch struct {
+	by      *producer
+	index   int // in KafkaHistory.Sent
+	raw     record.Batch
+	epoch   int16
+	born    int64
+	sentAt  int64
+	request *request // in flight; nil: to be sent again
+}
+
+const window = 5 // batches in flight
+
+// produce lets the producer do what it would do next; false when that is nothing.
+func (p *producer) produce(a *agent) bool {
+	if p.over || !a.ready {
+		return false
+	}
+	p.connect(a)
+	if p.idempotent && p.id < 0 {
+		return p.askID(a)
+	}
+	b := p.next()
+	if b == nil {
+		return false
+	}
+	r := &request{agent: a, batches: []*batch{b}, open: true}
+	// Now and then several producers share a call, as partitions of one client do.
+	if other := p.w.pick(); other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
+		if ob := other.next(); ob != nil {
+			r.batches = append(r.batches, ob)
+		}
+	}
+	for _, b := range r.batches {
+		b.request, b.sentAt = r, p.w.now
+		p.w.hist.Kafka.Sent[b.index].Attempts++
+		p.w.note("send", p.w.hist.Kafka.Sent[b.index].Values[0], int64(a.n))
+	}
+	if !a.batches.produce(r) {
+		r.open = false
+		for _, b := range r.batches {
+			b.request = nil
+			p.w.hist.Kafka.Sent[b.index].Attempts-- // refused at the door
+		}
+	}
+	return true
+}
+
+// connect makes a the agent that the producer talks to. It hears no answer any more to what it has asked another one.
+func (p *producer) connect(a *agent) {
+	if p.agent == a {
+		return
+	}
+	p.agent = a
+	for _, b := range p.window {
+		if b.request != nil {
+			b.unanswered(b.request)
+		}
+	}
+}
+
+func (p *producer) askID(a *agent) bool {
+	if p.asking {
+		return false
+	}
+	p.asking = true
+	asked := a
+	a.submit(metadata.AllocateProducerIDs{Count: 1}, func(r metadata.Result, err error) {
+		p.asking = false
+		if got, ok := r.(metadata.AllocateProducerIDsResult); ok && err == nil && got.Err == nil && !asked.gone {
+			p.id = got.First
+			p.w.hist.Kafka.IDs = append(p.w.hist.Kafka.IDs, got.First)
+		}
+	})
+	return true
+}
+
+// next is the batch to send now: the oldest that has to be sent again, alone, or a new one.
+func (p *producer) next() *batch {
+	for i, b := range p.window {
+		if b.request != nil {
+			continue
+		}
+		if i == 0 {
+			return b
+		}
+		return nil
+	}
+	most := 1
+	if p.idempotent {
+		most = window
+	}
+	if len(p.window) >= most || p.w.draining {
+		return nil
+	}
+	return p.make()
+}
+
+// make builds the next batch.
+func (p *producer) make() *batch {
+	w := p.w
+	n := 1 + w.rng.IntN(3)
+	builder := record.NewBuilder(record.None)
+	sent := Sent{Producer: p.n, Idempotent: p.idempotent, Partition: p.partition, First: p.made}
+	for i := range n {
+		value := fmt.Sprintf("producer %d record %d", p.n, p.made)
+		sent.Values = append(sent.Values, value)
+		r := record.Record{Offset: record.Offset(i), Timestamp: w.now, Value: []byte(value)}
+		if p.made%3 == 0 {
+			r.Key = []byte("k")
+		}
+		if err := builder.Append(&r); err != nil {
+			w.fault("rest", "build: %v", err)
+		}
+		p.made++
+	}
+	raw, err := builder.Build(nil)
+	if err != nil {
+		w.fault("rest", "build: %v", err)
+	}
+	if p.idempotent {
+		stamp(raw, p.id, p.epoch, p.sequence)
+		p.sequence = int32((int64(p.sequence) + int64(n)) % (math.MaxInt32 + 1))
+	}
+	parsed, err := record.Parse(raw)
+	if err != nil {
+		w.fault("rest", "parse: %v", err)
+	}
+	b := &batch{by: p, index: len(w.hist.Kafka.Sent), raw: parsed, epoch: p.epoch, born: w.now}
+	w.hist.Kafka.Sent = append(w.hist.Kafka.Sent, sent)
+	p.window = append(p.window, b)
+	return b
+}
+
+// stamp writes producer, epoch and sequence into a batch, where KIP-98 has them.
+func stamp(raw []byte, id int64, epoch int16, sequence int32) {
+	binary.BigEndian.PutUint64(raw[43:], uint64(id))
+	binary.BigEndian.PutUint16(raw[51:], uint16(epoch))
+	binary.BigEndian.PutUint32(raw[53:], uint32(sequence))
+	binary.BigEndian.PutUint32(raw[17:], record.Checksum(raw[21:]))
+}
+
+// lookAtClock gives up what takes too long.
+func (p *producer) lookAtClock() {
+	for _, b := range p.window {
+		if p.w.now-b.born > deliveryTimeout {
+			p.giveUp()
+			return
+		}
+	}
+	for _, b := range p.window {
+		if b.request != nil && p.w.now-b.sentAt > requestTimeout {
+			b.unanswered(b.request)
+		}
+	}
+}
+
+func (p *producer) giveUp() {
+	p.w.counts["batches given up"] += len(p.window)
+	for _, b := range p.window {
+		b.request = nil
+	}
+	p.window = nil
+	if p.idempotent {
+		p.epoch++
+		p.sequence = 0
+	}
+}
+
+// unanswered has a batch sent again whose answer will not come, or not be heard.
+func (b *batch) unanswered(r *request) {
+	if b.request == r {
+		b.request = nil
+		b.by.w.counts["answers lost"]++
+	}
+}
+
+// settled takes a batch out of its producer's window.
+func (b *batch) settled() {
+	p := b.by
+	for i := range p.window {
+		if p.window[i] == b {
+			p.window = append(p.window[:i:i], p.window[i+1:]...)
+			return
+		}
+	}
+}
+
+// told takes an agent's answer to one batch of a request: down for the checkers, and to the client if that still waits.
+func (w *world) told(r *request, b *batch, res batcher.Result) {
+	t := Told{Sent: b.index, Step: w.steps, Base: res.BaseOffset}
+	first := len(b.by.window) > 0 && b.by.window[0] == b && b.epoch == b.by.epoch
+	heard := r.open && b.request == r
+	switch {
+	case res.Err == nil:
+		t.Outcome = Committed
+		w.counts["batches acknowledged"]++
+	case errors.Is(res.Err, batcher.ErrNotWritten):
+		t.Outcome = NotWritten
+		w.counts["batches not written"]++
+	case errors.Is(res.Err, batcher.ErrOutcomeUnknown):
+		t.Outcome = Unknown
+		w.counts["batches of unknown outcome"]++
+	case errors.Is(res.Err, metadata.ErrUnknownTopic):
+		t.Outcome, t.Unjust = Refused, w.oracle.live(b.by.partition)
+	case errors.Is(res.Err, metadata.ErrOutOfOrderSequence), errors.Is(res.Err, metadata.ErrInvalidProducerEpoch):
+		t.Outcome, t.Unjust = Refused, heard && first
+		w.counts["batches out of order"]++
+	default:
+		t.Outcome, t.Unjust = Refused, true
+	}
+	if res.Err != nil {
+		t.Text = res.Err.Error()
+	}
+	w.note("told", t.Text, int64(b.index)<<32|int64(t.Base))
+	w.hist.Kafka.Told = append(w.hist.Kafka.Told, t)
+	if !heard {
+		return
+	}
+	b.request = nil
+	switch {
+	case t.Outcome == Committed:
+		b.settled()
+	case errors.Is(res.Err, metadata.ErrUnknownTopic):
+		b.by.over = true
+		b.by.window = nil
+	}
+}

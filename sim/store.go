@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
+)
+
+// gate is where the tasks of one agent stand still: before and after each call of the store. An agent that is killed there has
+// either not asked yet, or does not hear the answer.
+type gate struct {
+	w     *world
+	inner objectstore.Store
+}
+
+func (g *gate) stop(op objectstore.Op, key string) {
+	g.w.note(op.String(), key, 0)
+	g.w.running.pause()
+	g.w.witness.calling = key
+}
+
+// Create implements objectstore.Store.
+func (g *gate) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
+	g.stop(objectstore.OpCreate, key)
+	at, err := g.inner.Create(ctx, key, body)
+	g.answered(err)
+	return at, err
+}
+
+// Put implements objectstore.Store.
+func (g *gate) Put(ctx context.Context, key string, body []byte) error {
+	g.stop(objectstore.OpPut, key)
+	err := g.inner.Put(ctx, key, body)
+	g.answered(err)
+	return err
+}
+
+// Get implements objectstore.Store.
+func (g *gate) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
+	g.stop(objectstore.OpGet, key)
+	body, err := g.inner.Get(ctx, key, maxBytes)
+	g.answered(err)
+	return body, err
+}
+
+// GetRange implements objectstore.Store.
+func (g *gate) GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error) {
+	g.stop(objectstore.OpGetRange, key)
+	body, err := g.inner.GetRange(ctx, key, pos, length)
+	g.answered(err)
+	return body, err
+}
+
+// List implements objectstore.Store.
+func (g *gate) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
+	g.stop(objectstore.OpList, prefix)
+	page, err := g.inner.List(ctx, prefix, after, limit)
+	g.answered(err)
+	return page, err
+}
+
+// Delete implements objectstore.Store. Others act between two keys of one call, as they may with a store.
+func (g *gate) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		g.stop(objectstore.OpDelete, key)
+		if err := g.inner.Delete(ctx, key); err != nil {
+			g.answered(err)
+			return err
+		}
+	}
+	g.answered(nil)
+	return nil
+}
+
+func (g *gate) answered(err error) {
+	g.w.witness.calling = ""
+	if err != nil {
+		g.w.note("failed", err.Error(), 0)
+	}
+	g.w.running.pause()
+}
+
+// witness sits right above the memory and sees every effect when it happens, those that land late too.
+type witness struct {
+	*objectstore.Memory
+	w       *world
+	written map[string]writing // every key that was ever written
+	calling string             // the key of the call under way; what else is written lands late
+	damaged string             // a snapshot that was damaged, while it is there
+}
+
+// writing is the last write of a key.
+type writing struct {
+	sum   [sha256.Size]byte
+	first int64 // world time of the key's first write
+	late  bool
+}
+
+// Create implements objectstore.Store.
+func (s *witness) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
+	at, err := s.Memory.Create(ctx, key, body)
+	if err == nil {
+		s.wrote(key, body)
+	}
+	return at, err
+}
+
+// Put implements objectstore.Store.
+func (s *witness) Put(ctx context.Context, key string, body []byte) error {
+	err := s.Memory.Put(ctx, key, body)
+	if err == nil {
+		s.wrote(key, body)
+	}
+	return err
+}
+
+// Delete implements objectstore.Store.
+func (s *witness) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		s.w.oracle.deleting(ctx, key)
+		s.w.note("gone", key, 0)
+		if key == s.damaged {
+			s.damaged = ""
+		}
+		if err := s.Memory.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrote notes a write that has had its effect.
+func (s *witness) wrote(key string, body []byte) {
+	sum := sha256.Sum256(body)
+	before, again := s.written[key]
+	first := s.w.now
+	if again {
+		first = before.first
+	}
+	// An output is claimed before it is written. One that State does not know is written by somebody who was deposed meanwhile.
+	late := key != s.calling || strings.HasPrefix(key, "tables/") && !s.w.oracle.view.KnowsObject(key)
+	s.written[key] = writing{sum: sum, first: first, late: late}
+	s.w.note("wrote", key, int64(len(body)))
+	if again && before.sum != sum && !s.mayChange(key) {
+		s.w.hist.Objects = append(s.w.hist.Objects, ObjectEvent{Kind: Rewritten, Key: key, Step: s.w.steps})
+	}
+	s.w.oracle.wrote(key)
+}
+
+// mayChange tells keys to which invariant I3 does not apply: Delta's hint (ADR 0003); slots and snapshots, which a writer of days
+// ago may write where they were truncated, and what that does to the log is CheckLog's matter; and the log of a table that was
+// dropped, where a writer of the past may do the same, and nobody looks any more.
+func (s *witness) mayChange(key string) bool {
+	if strings.HasSuffix(key, "/_last_checkpoint") || strings.HasPrefix(key, logPrefix) {
+		return true
+	}
+	dir, _, ok := strings.Cut(key, "/_delta_log/")
+	return ok && !slices.ContainsFunc(s.w.oracle.liveTables(), func(t metadata.Topic) bool { return t.TableDir == dir })
+}
+
+func (s *witness) exists(key string) bool {
+	page, err := s.List(s.w.ctx, key, "", 1)
+	return err == nil && len(page) == 1 && page[0].Key == key
+}
