@@ -45,8 +45,9 @@ type Agent struct {
 	live     atomic.Pointer[liveParts]
 }
 
-// openPatience is for how long a store that does not answer is asked again at the start.
-const openPatience = 15 * time.Second
+// startPatience is for how long a start goes on asking a store that does not answer, or answers that it is overloaded: that is
+// weather, not a mistake, and whoever runs agents should not see them come and go with it.
+const startPatience = 5 * time.Minute
 
 // New checks the configuration. Nothing is opened and nothing starts before Run.
 func New(cfg Config, parts Parts) (*Agent, error) {
@@ -94,6 +95,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.closeListeners()
 	store, meter, cluster, err := a.openCluster(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop while the store kept it waiting
+		}
 		return err
 	}
 	if c, ok := a.opened.(io.Closer); ok {
@@ -133,8 +137,11 @@ func (a *Agent) closeListeners() {
 func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstore.Meter, string, error) {
 	raw := a.parts.Store
 	if raw == nil {
-		var err error
-		if raw, err = a.openStore(ctx); err != nil {
+		err := a.patiently(ctx, func() (err error) {
+			raw, err = OpenStore(ctx, a.cfg.Store, true, a.parts.Env, a.parts.Now)
+			return err
+		})
+		if err != nil {
 			return nil, nil, "", storeHint(err)
 		}
 		a.opened = raw
@@ -145,31 +152,41 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 		retries.HedgeDelay = -1 // a second write waits for the same disk
 	}
 	store := objectstore.WithRetry(meter, retries, a.parts.Now, a.entropy.rand(), a.log)
-	cluster, err := joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, a.parts.Now(), a.entropy)
+	var cluster string
+	err := a.patiently(ctx, func() (err error) {
+		if cluster, err = joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, a.parts.Now(), a.entropy); err != nil {
+			return err
+		}
+		if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
+			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, nil, "", storeHint(err)
-	}
-	if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
-		return nil, nil, "", storeHint(fmt.Errorf("store %s: %w", redact(a.cfg.Store), err))
 	}
 	return store, meter, cluster, nil
 }
 
-// openStore opens the store, again and again for a while when it does not answer: that is weather, not a mistake.
-func (a *Agent) openStore(ctx context.Context) (objectstore.Store, error) {
-	for wait, waited := time.Second, time.Duration(0); ; wait *= 2 {
-		store, err := OpenStore(ctx, a.cfg.Store, true, a.parts.Env, a.parts.Now)
-		if err == nil || !errors.Is(err, objectstore.ErrUnknown) || waited >= openPatience {
-			return store, err
+// patiently repeats a step of the start while the store does not answer, at most for startPatience.
+func (a *Agent) patiently(ctx context.Context, step func() error) error {
+	over := time.NewTimer(startPatience)
+	defer over.Stop()
+	for wait := time.Second; ; wait = min(2*wait, 10*time.Second) {
+		err := step()
+		if !errors.Is(err, objectstore.ErrUnknown) || ctx.Err() != nil {
+			return err
 		}
 		a.log.WarnContext(ctx, "the store does not answer; trying again", "store", redact(a.cfg.Store), "after", wait, "err", err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-			waited += wait
+		case <-over.C:
+			timer.Stop()
+			return fmt.Errorf("no answer within %v: %w", startPatience, err)
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, err
+			return err
 		}
 	}
 }
@@ -190,10 +207,29 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 	if err != nil {
 		return err
 	}
-	view := metadata.NewView()
-	sequencer := metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised()}, log, view, a.parts.Now, a.entropy.id16, a.log)
-	sequenced := make(chan error, 1)
-	go func() { sequenced <- sequencer.Run(inner) }()
+	var view *metadata.View
+	var sequencer *metadata.Sequencer
+	var sequenced chan error
+	err = a.patiently(ctx, func() error {
+		view, sequenced = metadata.NewView(), make(chan error, 1)
+		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised()}, log, view, a.parts.Now, a.entropy.id16, a.log)
+		go func() { sequenced <- sequencer.Run(inner) }()
+		select {
+		case <-sequencer.Ready():
+			return nil
+		case err := <-sequenced:
+			return fmt.Errorf("metadata log: %w", err)
+		case <-ctx.Done():
+			stopInner()
+			return errors.Join(ctx.Err(), <-sequenced)
+		}
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before there was anything to drain
+		}
+		return err
+	}
 
 	work, stopWork := context.WithCancelCause(ctx)
 	defer stopWork(nil)
@@ -204,15 +240,6 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 		close(over)
 		stopWork(seqErr) // nobody can commit any more
 	}()
-	select {
-	case <-sequencer.Ready():
-	case <-over:
-		return fmt.Errorf("metadata log: %w", seqErr)
-	case <-ctx.Done():
-		stopInner()
-		<-over
-		return nil
-	}
 	workErr := a.work(work, store, meter, cluster, view, sequencer)
 	stopInner()
 	<-over

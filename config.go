@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bargedata/barge/ingest"
 )
 
 // Roles an agent may have.
@@ -62,6 +64,25 @@ func DefaultConfig() Config {
 		TableFence:          true,
 		MaxRequestBytes:     100 << 20,
 	}
+}
+
+// frameBytes is what the Produce requests of all connections may hold: BufferBytes bounds their batches, but frames are lent in
+// powers of two, and one is held until its reply is written.
+func (c Config) frameBytes() int64 { return max(2*c.BufferBytes, c.MaxRequestBytes) }
+
+// replyBytes is what replies may hold that clients have not taken yet.
+func (c Config) replyBytes() int64 {
+	return max(2*c.BufferBytes, int64(ingest.DefaultConfig().FetchBytes))
+}
+
+// otherBytes is the program itself, a compaction job, footers, the metadata of an ordinary cluster and all other requests.
+const otherBytes = 256 << 20
+
+// MemoryBytes is the resident memory that an agent of these settings keeps to: frames, the objects made of them, replies, caches
+// (CacheBytes for what was written lately and half as much for what was read), and 256 MiB for the rest. The state of a cluster
+// with very many topics or files comes on top.
+func (c Config) MemoryBytes() int64 {
+	return c.frameBytes() + c.BufferBytes + c.replyBytes() + c.CacheBytes + c.CacheBytes/2 + otherBytes
 }
 
 // maxRequestBytes is the most one WAL object holds, and a request is never split over objects.

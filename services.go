@@ -60,6 +60,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	serverConfig.BrokerVersion = a.parts.Version
 	serverConfig.AutoCreateTopics, serverConfig.NumPartitions = a.cfg.AutoCreateTopics, a.cfg.NumPartitions
 	serverConfig.ProduceBytes, serverConfig.DrainTimeout = int(a.cfg.MaxRequestBytes), a.cfg.DrainTimeout
+	serverConfig.MemoryBytes, serverConfig.ReplyBytes = a.cfg.frameBytes(), a.cfg.replyBytes()
 	server, err := ingest.New(serverConfig, ingest.Deps{
 		View: view, Commands: sequencer, Batches: ingest.FromBatcher(batches), Reader: reader, Groups: groups,
 		Fresh: sequencer.Confirm,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -49,8 +50,15 @@ func (a *app) runAgent(ctx context.Context, v values) error {
 	return agent.Run(ctx)
 }
 
-// newAgent hands an agent the parts of a real process.
+// programBytes is what the program's own pages and what its runtime cannot give back take of an agent's memory.
+const programBytes = 32 << 20
+
+// newAgent hands an agent the parts of a real process. Left alone, the garbage collector lets a heap grow to twice what lives in
+// it; near the memory that the settings stand for it has to work harder instead, unless the user has set a limit.
 func (a *app) newAgent(v values, log *slog.Logger) (*barge.Agent, error) {
+	if a.env("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(v.MemoryBytes() - programBytes)
+	}
 	var seed [8]byte
 	if _, err := crand.Read(seed[:]); err != nil {
 		return nil, fmt.Errorf("random numbers: %w", err)

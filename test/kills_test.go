@@ -73,16 +73,21 @@ func (m *mortal) begin(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	m.launch(t)
-	waitFor(t, 30*time.Second, "the agent is ready", func() bool {
-		m.alive(t)
-		resp, err := http.Get("http://" + m.http + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	waitFor(t, 30*time.Second, "the agent is ready", func() bool { return m.ready(t) })
 	m.start = time.Since(begun)
+}
+
+// ready tells whether the agent takes requests.
+func (m *mortal) ready(t *testing.T) bool {
+	t.Helper()
+	m.alive(t)
+	client := http.Client{Timeout: time.Second} // an agent that starts takes connections and answers later
+	resp, err := client.Get("http://" + m.http + "/readyz")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // alive fails the test when the agent has ended by itself.

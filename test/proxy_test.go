@@ -23,6 +23,7 @@ type weather struct {
 	stall     bool          // holds requests until the weather changes, then forwards them
 	loseEvery int           // forwards each request; of every so many answers one is lost and its connection reset
 	slowEvery int           // of every so many requests one waits before it is forwarded: 2 to 10 s
+	only      string        // of the requests whose path has this in it
 	ends      chan struct{} // closed when other weather comes
 }
 
@@ -93,11 +94,13 @@ func (p *proxy) did() proxyCounts {
 }
 
 // fate decides what happens to a request.
-func (p *proxy) fate() (w weather, lose bool, delay time.Duration) {
+func (p *proxy) fate(path string) (w weather, lose bool, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w = p.now
 	p.counts.requests++
+	if w = p.now; !strings.Contains(path, w.only) {
+		return weather{}, false, 0
+	}
 	switch {
 	case w.slowDown:
 		p.counts.refused++
@@ -117,7 +120,7 @@ const slowDown = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>SlowDown</C
 
 // ServeHTTP implements http.Handler.
 func (p *proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w, lose, delay := p.fate()
+	w, lose, delay := p.fate(r.URL.Path)
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the agent has given the request up

@@ -9,8 +9,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	root "github.com/bargedata/barge"
 )
 
 const mib = 1 << 20
@@ -22,7 +25,7 @@ var smallAgent = []string{
 }
 
 // smallAgentCap is the most memory an agent with those settings may have resident.
-const smallAgentCap = 400 * mib
+var smallAgentCap = root.Config{BufferBytes: 16 * mib, CacheBytes: 16 * mib, MaxRequestBytes: 8 * mib}.MemoryBytes()
 
 // resident is how much of a process is in memory at this moment and at most, bytes.
 func resident(t *testing.T, pid int) (now, peak int64) {
@@ -54,10 +57,10 @@ type stormy struct {
 	p *proxy
 }
 
-func startStorm(t *testing.T, s loadSettings) (*stormy, backend) {
+func startStorm(t *testing.T, s loadSettings, args ...string) (*stormy, backend) {
 	t.Helper()
 	b, p := proxiedBackend(t)
-	m := newMortal(t, b, rand.New(rand.NewPCG(1, 1)), smallAgent...)
+	m := newMortal(t, b, rand.New(rand.NewPCG(1, 1)), append(args, smallAgent...)...)
 	m.begin(t)
 	barge(t, b, "topic", "create", s.topic, "--brokers", m.brokers, "--partitions", fmt.Sprint(s.partitions))
 	l := startLoad(t, m.brokers, s)
@@ -136,6 +139,53 @@ func TestStoreThatAnswers503ForAMinute(t *testing.T) {
 	if rate := s.last(t, "fair again", weather{}, 5*time.Second); rate < fair/2 {
 		t.Errorf("%.0f records a second are acknowledged after the weather, %.0f before", rate, fair)
 	}
+	s.end(t, b)
+}
+
+// An agent that is stopped or started while the store answers 503 ends when it is told to and not before; a start waits for the
+// store, also one that is cut off in the middle.
+func TestStopAndStartInA503(t *testing.T) {
+	t.Parallel()
+	s, b := startStorm(t, loadSettings{topic: "restart", partitions: 4, rate: 100, valueBytes: 1000, waiting: 2000}, "--drain-timeout", "3s")
+	sigterm := func(what string, clean bool) {
+		t.Helper()
+		begun := time.Now()
+		if err := s.m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-s.m.ended:
+			t.Logf("%s: it ended %v after SIGTERM: %v", what, time.Since(begun).Round(time.Millisecond), err)
+			if clean && err != nil {
+				t.Errorf("%s: %v, want exit status 0", what, err)
+			}
+		case <-time.After(45 * time.Second):
+			t.Fatalf("%s: it did not end within 45 s of SIGTERM", what)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	s.p.set(weather{slowDown: true})
+	time.Sleep(2 * time.Second)
+	sigterm("stopped in a 503", false) // what waits cannot be written, and is not acknowledged
+
+	s.m.launch(t)
+	time.Sleep(5 * time.Second)
+	s.m.alive(t)
+	sigterm("stopped while it waits for the store", true)
+
+	s.m.launch(t)
+	time.Sleep(5 * time.Second)
+	s.p.set(weather{slowDown: true, only: "/meta/0/"}) // it finds its cluster and then no log
+	d := 20 * time.Second
+	if number(t, "BARGE_STORM_SECONDS", 20) > 20 {
+		d = 70 * time.Second // the sequencer gives up on the log meanwhile, and is started again
+	}
+	for begun := time.Now(); time.Since(begun) < d; time.Sleep(200 * time.Millisecond) {
+		s.m.alive(t)
+		s.healthy(t)
+	}
+	s.p.set(weather{})
+	waitFor(t, 30*time.Second, "the agent is ready", func() bool { return s.m.ready(t) })
 	s.end(t, b)
 }
 
