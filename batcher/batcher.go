@@ -230,14 +230,13 @@ func (b *Batcher) name() (putID [16]byte, random string) {
 	return putID, hex.EncodeToString(putID[:6])
 }
 
-// upload lays one object out and puts it into the store.
+// upload lays one object out and puts it into the store, unless it is small enough for its commit.
 func (b *Batcher) upload(ctx context.Context, o *Object, putID [16]byte, random string) {
 	built, err := o.Build(b.cfg, putID, random)
-	if err == nil {
-		err = b.store.Put(ctx, built.Key, built.Body)
-	}
-	if err == nil && b.cfg.OnUploaded != nil {
-		b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
+	if err == nil && built.Body != nil {
+		if err = b.store.Put(ctx, built.Key, built.Body); err == nil && b.cfg.OnUploaded != nil {
+			b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
+		}
 	}
 	b.step(func(now time.Time) { b.core.Uploaded(now, o, built, err) })
 }

@@ -207,6 +207,84 @@ func TestObjectIsToldOfBeforeItsCommitIsHandedIn(t *testing.T) {
 	})
 }
 
+// TestSmallObjectTravelsInItsCommit: it is the object that would have been uploaded, and nothing is.
+func TestSmallObjectTravelsInItsCommit(t *testing.T) {
+	cfg := Config{InlineBytes: 1_000, OnUploaded: func(key string, _ []byte) { t.Errorf("told of %q, which is in no store", key) }}
+	inBubble(t, cfg, func(r *rig) {
+		small := one(t, part(1, 0), "small", 20)
+		if at := r.offset(r.append(small), 0); at != 250*time.Millisecond {
+			t.Errorf("answered after %v", at)
+		}
+		commit := r.ledger.commits[0]
+		header, runs, err := record.ReadObject(commit.Inline)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Session != 7 || header.Counter != 0 || commit.Key != "" || commit.Size != record.Len(len(commit.Inline)) || len(runs) != 1 {
+			t.Errorf("commit of %q, %d bytes, with header %+v and %d runs", commit.Key, commit.Size, header, len(runs))
+		}
+		if run := runs[0]; run.Pos != commit.Runs[0].Pos || !bytes.Equal(commit.Inline[run.Pos:][:run.Len], small[0].Batch.Bytes()) {
+			t.Errorf("run at %d, the commit says %d", run.Pos, commit.Runs[0].Pos)
+		}
+		if len(r.store.puts) != 0 || r.flushes[0].Key != "" || r.Stats().Inline != 1 || r.Stats().UploadedBytes != 0 {
+			t.Errorf("%d puts, flush %+v, stats %+v", len(r.store.puts), r.flushes[0], r.Stats())
+		}
+	})
+}
+
+// TestObjectIsUploadedFromAByteMoreOn: where the limit lies, to the byte.
+func TestObjectIsUploadedFromAByteMoreOn(t *testing.T) {
+	a := one(t, part(1, 0), "a", 20)
+	size := record.ObjectSize(1, int64(a[0].Batch.Len()))
+	for _, limit := range []int64{0, size - 1, size, size + 1} {
+		inBubble(t, Config{InlineBytes: limit}, func(r *rig) {
+			r.offset(r.append(one(t, part(1, 0), "a", 20)), 0)
+			if inline := len(r.ledger.commits[0].Inline) > 0; inline != (size <= limit) || inline == (len(r.store.puts) > 0) {
+				t.Errorf("object of %d bytes with a limit of %d: inline %v, %d puts", size, limit, inline, len(r.store.puts))
+			}
+		})
+	}
+}
+
+// TestInlineCommitWaitsForTheUploadsBeforeIt: commits keep the order of counters, however their objects travel.
+func TestInlineCommitWaitsForTheUploadsBeforeIt(t *testing.T) {
+	inBubble(t, Config{InlineBytes: 1_000, FlushBytes: 2_000, BufferBytes: 100_000}, func(r *rig) {
+		r.store.fate = func(int) (time.Duration, error) { return 3 * time.Second, nil }
+		large := r.append(one(t, part(1, 0), "large", 2_000))
+		small := r.append(one(t, part(1, 0), "small", 20))
+		r.offset(large, 0)
+		if at := r.offset(small, 1); at < 3*time.Second {
+			t.Errorf("the small object was answered after %v, before the upload of the one before it", at)
+		}
+		if c := r.ledger.commits; len(c) != 2 || c[0].Counter != 0 || c[0].Key == "" || c[1].Counter != 1 || c[1].Inline == nil {
+			t.Errorf("commits %+v", c)
+		}
+	})
+}
+
+// TestInlineCommitIsRepeatedWithItsBytes: a commit whose answer was lost comes again as it was, and takes effect once.
+func TestInlineCommitIsRepeatedWithItsBytes(t *testing.T) {
+	inBubble(t, Config{InlineBytes: 1_000}, func(r *rig) {
+		var tries []metadata.CommitObject
+		r.ledger.fault = func(try int, c metadata.CommitObject) (bool, error) {
+			tries = append(tries, c)
+			if try < 2 {
+				return try == 1, metadata.ErrUnavailable
+			}
+			return false, nil
+		}
+		r.offset(r.append(one(t, part(1, 0), "a", 20)), 0)
+		if len(tries) != 3 || len(r.ledger.commits) != 1 {
+			t.Fatalf("%d tries, %d took effect", len(tries), len(r.ledger.commits))
+		}
+		for i := range tries {
+			if tries[i].Counter != 0 || len(tries[i].Inline) == 0 || !bytes.Equal(tries[i].Inline, tries[0].Inline) {
+				t.Errorf("try %d: object %d with %d bytes", i, tries[i].Counter, len(tries[i].Inline))
+			}
+		}
+	})
+}
+
 func TestCommitsKeepTheOrderWhenUploadsOvertake(t *testing.T) {
 	inBubble(t, Config{FlushBytes: 1_000, BufferBytes: 1 << 20, MaxUploads: 4}, func(r *rig) {
 		waits := []time.Duration{time.Second, 10 * time.Millisecond, 500 * time.Millisecond, 20 * time.Millisecond, 0, 0, 0, 0}

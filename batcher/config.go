@@ -46,6 +46,9 @@ type Config struct {
 	// when it is full. Batches are copied once, into their object, and then let go, so each object being laid out is
 	// held twice for a moment. Default 256 MiB.
 	BufferBytes int64
+	// InlineBytes is the size up to which a whole object travels in its commit and is not uploaded; 0: none does. At most
+	// metadata.MaxInlineBytes, and only where the log is of level 2.
+	InlineBytes int64
 	// MaxUploads is how many objects upload at a time. Default 8.
 	MaxUploads int
 	// MaxCommits is how many commits are handed in before the first is answered. Default 4.
@@ -55,7 +58,7 @@ type Config struct {
 	// DrainTimeout bounds how long Run goes on after its context ended. Default 30 s.
 	DrainTimeout time.Duration
 
-	// OnUploaded, when set, is told of every object that is in the store, before its commit is handed in: who reads what
+	// OnUploaded, when set, is told of every object that is in the store, but for those that travel in their commits, before its commit is handed in: who reads what
 	// the commit makes visible finds what this keeps. Not each is committed, and they come in no order and from several
 	// goroutines. It must be quick and must not change body, which it may keep and which stays as it is.
 	OnUploaded func(key string, body []byte)
@@ -87,6 +90,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("batcher: longest retry wait %v is below the shortest, %v", c.RetryMax, c.RetryMin)
 	case c.FlushBytes < 0 || c.FlushBytes > MaxCallBytes:
 		return fmt.Errorf("batcher: flush bytes %d, want 1 to %d", c.FlushBytes, int64(MaxCallBytes))
+	case c.InlineBytes < 0 || c.InlineBytes > metadata.MaxInlineBytes:
+		return fmt.Errorf("batcher: inline bytes %d, want 0 to %d", c.InlineBytes, metadata.MaxInlineBytes)
 	case c.BufferBytes < c.FlushBytes:
 		return fmt.Errorf("batcher: buffer bytes %d are less than flush bytes %d", c.BufferBytes, c.FlushBytes)
 	case c.MaxUploads < 1 || c.MaxUploads > 64:

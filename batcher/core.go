@@ -17,7 +17,7 @@ type ActionKind int
 const (
 	// ActionArm: call Core.Expire(Counter) when FlushInterval has passed. One replaces the one before.
 	ActionArm ActionKind = iota
-	// ActionUpload: build Object, upload it, call Core.Uploaded.
+	// ActionUpload: build Object, upload it unless it travels in its commit (Built.Body is nil then), call Core.Uploaded.
 	ActionUpload
 	// ActionCommit: hand in Commit, call Core.Committed with its answer. Commits are handed in in the order of these actions.
 	ActionCommit
@@ -234,9 +234,11 @@ func (c *Core) Uploaded(now time.Time, o *Object, built Built, err error) {
 	c.uploads--
 	o.uploaded = now
 	if err == nil {
+		if built.Body != nil {
+			c.stats.UploadedBytes += int64(built.Commit.Size)
+		}
 		built.Body = nil
 		o.built = built
-		c.stats.UploadedBytes += int64(built.Commit.Size)
 	}
 	switch {
 	case o.lost != nil:
@@ -333,7 +335,7 @@ func (c *Core) Committed(now time.Time, counter uint64, result metadata.CommitOb
 	switch {
 	case errors.Is(err, metadata.ErrEnded):
 		o.unclear = true
-		c.giveUp(now, o, fmt.Errorf("commit %s: %w", o.built.Key, err))
+		c.giveUp(now, o, fmt.Errorf("commit %s: %w", o.built.name(), err))
 	case err != nil:
 		o.state, o.unclear = stateUploaded, true
 		c.stats.CommitRetries++
@@ -341,7 +343,7 @@ func (c *Core) Committed(now time.Time, counter uint64, result metadata.CommitOb
 	case result.Err != nil:
 		c.refused(now, o, result.Err)
 	case !o.fits(result):
-		c.finish(now, o, fmt.Errorf("%w: the commit of %s was answered in another shape", ErrOutcomeUnknown, o.built.Key), result)
+		c.finish(now, o, fmt.Errorf("%w: the commit of %s was answered in another shape", ErrOutcomeUnknown, o.built.name()), result)
 	default:
 		c.backoff = 0
 		c.finish(now, o, nil, result)
@@ -352,7 +354,7 @@ func (c *Core) Committed(now time.Time, counter uint64, result metadata.CommitOb
 // refused deals with the refusal of a whole object: nothing of it is in the log, or a repeat would have found the first
 // result. Only a seal leaves doubt after an unclear try, since the results of a sealed session are forgotten.
 func (c *Core) refused(now time.Time, o *Object, err error) {
-	err = fmt.Errorf("commit %s: %w", o.built.Key, err)
+	err = fmt.Errorf("commit %s: %w", o.built.name(), err)
 	if !errors.Is(err, metadata.ErrSessionSealed) {
 		c.lose(now, o, fmt.Errorf("%w: %w", ErrNotWritten, err))
 		return
@@ -407,6 +409,9 @@ func (c *Core) finish(now time.Time, o *Object, err error, result metadata.Commi
 	if err == nil {
 		c.stats.Objects++
 		c.stats.Bytes += o.Bytes
+		if o.built.Commit.Inline != nil {
+			c.stats.Inline++
+		}
 	} else {
 		c.stats.Failed++
 	}

@@ -94,7 +94,9 @@ func (w *coreWorld) endUpload(fail bool) {
 	if fail {
 		err = errors.New("broken")
 	}
-	w.bodies[built.Key] = built.Body
+	if built.Body != nil {
+		w.bodies[built.Key] = built.Body
+	}
 	w.core.Uploaded(w.now, o, built, err)
 }
 
@@ -188,7 +190,11 @@ func (w *coreWorld) judge() {
 		for _, run := range c.Runs {
 			at := record.Len(run.Pos)
 			for _, b := range run.Batches {
-				bytes := string(w.bodies[c.Key][at : at+b.Len])
+				object := c.Inline
+				if object == nil {
+					object = w.bodies[c.Key]
+				}
+				bytes := string(object[at : at+b.Len])
 				at += b.Len
 				if held[run.Partition] == nil {
 					held[run.Partition] = map[record.Offset]string{}
@@ -248,17 +254,22 @@ func partitionOf(held map[record.Partition]map[record.Offset]string, bytes strin
 
 func TestCoreAnswersEveryCallOnceAndTruly(t *testing.T) {
 	var committed, refused, unknown int
+	var inline uint64
 	for seed := range uint64(300) {
 		w := &coreWorld{
 			t: t, rng: rand.New(rand.NewPCG(seed, 3)), now: time.UnixMilli(0), ledger: newLedger(), bodies: map[string][]byte{},
 			cfg:   Config{Session: 7, FlushBytes: 2_000, BufferBytes: 8_000, MaxUploads: 1 + int(seed%4), MaxCommits: 1 + int(seed%3)}.withDefaults(),
 			given: map[*Pending]bool{},
 		}
+		if seed%2 == 1 {
+			w.cfg.InlineBytes = 1_000 // those with small calls only
+		}
 		w.core = NewCore(w.cfg)
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			w.t = t
 			w.run(600)
 		})
+		inline += w.core.Stats().Inline
 		for _, p := range w.calls {
 			switch {
 			case p.refused || w.given[p] || len(p.results) == 0:
@@ -271,8 +282,8 @@ func TestCoreAnswersEveryCallOnceAndTruly(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d calls committed, %d not written, %d unknown", committed, refused, unknown)
-	if committed == 0 || refused == 0 || unknown == 0 {
+	t.Logf("%d calls committed, %d not written, %d unknown; %d objects in their commits", committed, refused, unknown, inline)
+	if committed == 0 || refused == 0 || unknown == 0 || inline == 0 {
 		t.Fatal("the worlds were too quiet to show anything")
 	}
 }

@@ -72,7 +72,7 @@ type place struct {
 	index int
 }
 
-// Built is an object laid out.
+// Built is an object laid out. One of at most Config.InlineBytes has neither Key nor Body: its commit carries it.
 type Built struct {
 	Key    string
 	Body   []byte
@@ -119,11 +119,25 @@ func (o *Object) Build(cfg Config, putID [16]byte, random string) (Built, error)
 	for _, call := range o.Calls {
 		call.appends = nil // the object has its own copy; let the producers' buffers go
 	}
-	key := record.ObjectKey(uint64(cfg.Session), o.Counter, random)
-	return Built{
-		Key: key, Body: body, order: order,
-		Commit: metadata.CommitObject{Session: cfg.Session, Counter: o.Counter, Key: key, Size: record.Len(len(body)), Runs: runs},
-	}, nil
+	built := Built{
+		order:  order,
+		Commit: metadata.CommitObject{Session: cfg.Session, Counter: o.Counter, Size: record.Len(len(body)), Runs: runs},
+	}
+	if int64(len(body)) <= cfg.InlineBytes {
+		built.Commit.Inline = body
+		return built, nil
+	}
+	built.Key, built.Body = record.ObjectKey(uint64(cfg.Session), o.Counter, random), body
+	built.Commit.Key = built.Key
+	return built, nil
+}
+
+// name is what errors call the object.
+func (b *Built) name() string {
+	if b.Commit.Inline != nil {
+		return fmt.Sprintf("inline object %d of session %d", b.Commit.Counter, b.Commit.Session)
+	}
+	return b.Key
 }
 
 // splitRuns describes sorted places as the runs of a commit, whose positions are not known yet.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/bargedata/barge/objectstore"
 )
 
 // AppendFault is what a MemoryLog's append hook asks for.
@@ -253,6 +255,21 @@ func (m *MemoryLog) Hint(ctx context.Context) (Hint, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return Hint{Owner: m.owner, Term: m.term, Next: m.next()}, nil
+}
+
+// WithInline returns store, but for objects that lie in this log's entries, as the engines' WithInline do.
+func (m *MemoryLog) WithInline(store objectstore.Store) objectstore.Store {
+	return WithInline(store, func(ctx context.Context, slot uint64) ([]byte, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if slot < m.boundary || slot >= m.next() {
+			return nil, fmt.Errorf("slot %d: %w", slot, objectstore.ErrNotFound)
+		}
+		return m.slots[slot-m.boundary].entry.Body, nil // cut copies
+	})
 }
 
 // next is the first free slot. The caller holds mu.
