@@ -15,6 +15,7 @@ import (
 	"github.com/bargedata/barge/batcher"
 	"github.com/bargedata/barge/compactor"
 	"github.com/bargedata/barge/console"
+	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
@@ -83,6 +84,7 @@ type liveParts struct {
 	batcher       *batcher.Batcher
 	metrics       *console.Metrics
 	compactor     *compactor.Compactor
+	reader        *fetch.Reader
 }
 
 // Run opens the store, takes the log over, and serves until ctx ends; then it drains: connections finish what is in flight, the
@@ -212,7 +214,7 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 	var sequenced chan error
 	err = a.patiently(ctx, func() error {
 		view, sequenced = metadata.NewView(), make(chan error, 1)
-		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised()}, log, view, a.parts.Now, a.entropy.id16, a.log)
+		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised(), OnInline: a.keepInline}, log, view, a.parts.Now, a.entropy.id16, a.log)
 		go func() { sequenced <- sequencer.Run(inner) }()
 		select {
 		case <-sequencer.Ready():
@@ -240,10 +242,17 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 		close(over)
 		stopWork(seqErr) // nobody can commit any more
 	}()
-	workErr := a.work(work, store, meter, cluster, view, sequencer)
+	workErr := a.work(work, log.WithInline(store), meter, cluster, view, sequencer)
 	stopInner()
 	<-over
 	return errors.Join(workErr, seqErr)
+}
+
+// keepInline puts an object that was committed inside a log entry where consumers at the end of the log find it.
+func (a *Agent) keepInline(key string, body []byte) {
+	if live := a.live.Load(); live != nil {
+		live.reader.Seed(key, body)
+	}
 }
 
 // sealOthers ends the sessions that earlier agents left open. There is one agent to a bucket: whoever acquired the log before
@@ -261,6 +270,18 @@ func (a *Agent) sealOthers(ctx context.Context, view *metadata.View, sequencer *
 	return nil
 }
 
+// raiseLevel lets the log use all that this agent understands, unless another one at work does not.
+func (a *Agent) raiseLevel(ctx context.Context, sequencer *metadata.Sequencer) error {
+	raised, err := metadata.Ask[metadata.RaiseLevelResult](ctx, sequencer, metadata.RaiseLevel{Level: metadata.MaxLevel})
+	if err != nil {
+		return fmt.Errorf("raise the log to level %d: %w", metadata.MaxLevel, err)
+	}
+	if raised.Err != nil {
+		a.log.WarnContext(ctx, "the log stays below this agent's level", "level", metadata.MaxLevel, "err", raised.Err)
+	}
+	return nil
+}
+
 // work opens a session and runs everything that commits, until ctx ends.
 func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string, view *metadata.View, sequencer *metadata.Sequencer) error {
 	if err := a.sealOthers(ctx, view, sequencer); err != nil {
@@ -268,12 +289,18 @@ func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *object
 	}
 	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, sequencer, metadata.OpenSession{Agent: metadata.AgentInfo{
 		Address: a.advertised(), HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Version: a.parts.Version, Roles: a.cfg.Roles,
+		Level: metadata.MaxLevel,
 	}})
 	if err != nil {
 		return stopped(ctx, fmt.Errorf("open a session: %w", err))
 	}
 	if opened.Err != nil {
 		return fmt.Errorf("open a session: %w", opened.Err)
+	}
+	if view.Level() < metadata.MaxLevel {
+		if err := a.raiseLevel(ctx, sequencer); err != nil {
+			return stopped(ctx, err)
+		}
 	}
 	p, err := a.build(store, meter, cluster, opened.Session, view, sequencer)
 	if err != nil {

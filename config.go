@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/ingest"
+	"github.com/bargedata/barge/metadata"
 )
 
 // Roles an agent may have.
@@ -33,6 +34,7 @@ type Config struct {
 
 	FlushInterval time.Duration // longest wait of a batch before its object is sealed
 	FlushBytes    int64         // an object is sealed when it has this many bytes
+	InlineBytes   int64         // an object of at most so many bytes travels in the log entry that commits it; 0: none does
 	BufferBytes   int64         // what producers may have waiting in this agent
 	CacheBytes    int64         // recent WAL objects kept in memory for consumers
 	ReleaseGrace  time.Duration // between the release of an object and its deletion
@@ -55,6 +57,7 @@ func DefaultConfig() Config {
 		Roles:               []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
 		FlushInterval:       250 * time.Millisecond,
 		FlushBytes:          8 << 20,
+		InlineBytes:         metadata.MaxInlineBytes - 64<<10, // beside it the entry describes its batches
 		BufferBytes:         256 << 20,
 		CacheBytes:          128 << 20,
 		ReleaseGrace:        10 * time.Minute,
@@ -137,6 +140,7 @@ func (c Config) Validate() error {
 		min  int64
 	}{
 		{"flush-bytes", c.FlushBytes, 64 << 10},
+		{"inline-bytes", c.InlineBytes, 0},
 		{"buffer-bytes", c.BufferBytes, 2 * c.FlushBytes},
 		{"cache-bytes", c.CacheBytes, 0},
 		{"max-request-bytes", c.MaxRequestBytes, 1 << 20},
@@ -150,6 +154,9 @@ func (c Config) Validate() error {
 	}
 	if c.FlushBytes > maxRequestBytes {
 		bad("flush-bytes %d: want at most %d", c.FlushBytes, maxRequestBytes)
+	}
+	if c.InlineBytes > metadata.MaxInlineBytes {
+		bad("inline-bytes %d: want at most %d", c.InlineBytes, metadata.MaxInlineBytes)
 	}
 	if c.NumPartitions < 1 || c.NumPartitions > 10_000 {
 		bad("num-partitions %d: want 1 to 10000", c.NumPartitions)

@@ -38,9 +38,13 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 		return nil, err
 	}
 
+	inline := a.cfg.InlineBytes
+	if view.Level() < 2 {
+		inline = 0
+	}
 	batches, err := batcher.New(batcher.Config{
 		Session: session, Cluster: clusterHash(cluster),
-		FlushInterval: a.cfg.FlushInterval, FlushBytes: a.cfg.FlushBytes, BufferBytes: a.cfg.BufferBytes,
+		FlushInterval: a.cfg.FlushInterval, FlushBytes: a.cfg.FlushBytes, BufferBytes: a.cfg.BufferBytes, InlineBytes: inline,
 		DrainTimeout: a.cfg.DrainTimeout, OnUploaded: reader.Seed,
 	}, store, sequencer, a.parts.Now, a.entropy.rand(), metrics, a.log)
 	if err != nil {
@@ -77,7 +81,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	worker := compactor.New(compactConfig, view, sequencer, store, a.parts.Now, a.entropy.id, a.log)
 
 	p := &services{
-		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, metrics: metrics, compactor: worker},
+		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, metrics: metrics, compactor: worker, reader: reader},
 		server: server, batcher: batches, groups: groups,
 	}
 	if a.admin != nil {

@@ -131,6 +131,7 @@ func agentSettings() []setting {
 		rolesSetting(),
 		durationSetting("flush-interval", "longest wait of a batch before its object is written", func(v *values) *time.Duration { return &v.FlushInterval }),
 		sizeSetting("flush-bytes", "write an object when it has this many bytes", func(v *values) *int64 { return &v.FlushBytes }),
+		sizeSetting("inline-bytes", "an object up to this size travels in the metadata log and costs no write of its own; 0 for none", func(v *values) *int64 { return &v.InlineBytes }),
 		sizeSetting("buffer-bytes", "what producers may have waiting in this agent", func(v *values) *int64 { return &v.BufferBytes }),
 		sizeSetting("cache-bytes", "recent objects kept in memory for consumers", func(v *values) *int64 { return &v.CacheBytes }),
 		sizeSetting("max-request-bytes", "largest Kafka request taken", func(v *values) *int64 { return &v.MaxRequestBytes }),
