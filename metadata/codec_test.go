@@ -141,6 +141,54 @@ func goldenState2(t testing.TB) *State {
 	return s
 }
 
+// heldCommands is one entry with what holds batches back, every field set.
+func heldCommands() Entry {
+	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	runs := []CommitRun{
+		{Partition: record.Partition{Topic: id, Index: 1}, Pos: 64, Batches: []CommitBatch{
+			{Len: 30, Records: 1, ProducerID: -1}, {Len: 31, Records: 2, MaxTimestamp: 5, ProducerID: 9, ProducerEpoch: 1, BaseSequence: 70},
+		}},
+		{Partition: record.Partition{Topic: id, Index: 2}, Pos: 125, Batches: []CommitBatch{{Len: 40, Records: 3, ProducerID: 9, BaseSequence: 71}}},
+	}
+	return Entry{Seq: 302, Term: 7, Time: 1_790_000_000_125, Commands: []Command{
+		CommitObject{Session: 5, Counter: 1003, Settled: 1002, Key: "wal/1/h", Size: 165, Runs: runs, Held: []HeldBatch{{0, 1}, {1, 0}}},
+		CommitObject{Session: 5, Counter: 1004, Size: 170, Inline: make([]byte, 170), Runs: runs, Held: []HeldBatch{{1, 0}}},
+		CommitHeld{Session: 5, Counter: 1003, Run: 1},
+	}}
+}
+
+// goldenStateHeld adds to goldenState2 batches that are held back.
+func goldenStateHeld(t testing.TB) *State {
+	t.Helper()
+	s := goldenState2(t)
+	p := func(index int32) record.Partition { return record.Partition{Topic: topicNumber(1), Index: index} }
+	for i, c := range []Command{
+		CommitObject{Session: 3, Counter: 4, Key: "o5", Size: 500, Held: []HeldBatch{{0, 1}, {0, 2}, {1, 0}, {2, 0}}, Runs: []CommitRun{
+			{Partition: p(0), Pos: 64, Batches: []CommitBatch{
+				{Len: 30, Records: 1, MaxTimestamp: 3, ProducerID: -1},
+				{Len: 31, Records: 2, MaxTimestamp: 4, ProducerID: 70, ProducerEpoch: 3, BaseSequence: 100},
+				{Len: 32, Records: 3, MaxTimestamp: 5, ProducerID: 70, ProducerEpoch: 3, BaseSequence: 102},
+			}},
+			{Partition: p(1), Pos: 157, Batches: []CommitBatch{{Len: 33, Records: 1, MaxTimestamp: -1, ProducerID: 71, BaseSequence: 2147483647}}},
+			{Partition: p(2), Pos: 190, Batches: []CommitBatch{{Len: 40, Records: 1, ProducerID: 72}}},
+		}},
+		CommitObject{Session: 3, Counter: 5, Size: 200, Inline: make([]byte, 200), Held: []HeldBatch{{0, 0}}, Runs: []CommitRun{
+			{Partition: p(2), Pos: 64, Batches: []CommitBatch{{Len: 33, Records: 1, ProducerID: 71, BaseSequence: 6}}},
+		}},
+		CommitHeld{Session: 3, Counter: 4, Run: 2},
+	} {
+		e := Entry{Seq: s.next, Term: 3, Time: int64(200_000 + 1000*i), Commands: []Command{c}}
+		EncodeEntry(e)
+		if err := errOf(s.Apply(e)[0]); err != nil {
+			t.Fatalf("%#v: %v", c, err)
+		}
+	}
+	for _, fault := range stateFaults(s) {
+		t.Error(fault)
+	}
+	return s
+}
+
 // The bytes of a format version never change: when this fails, write a new version beside the old. Snapshots of version 1
 // are no longer written.
 func TestGoldenBytes(t *testing.T) {
@@ -148,6 +196,9 @@ func TestGoldenBytes(t *testing.T) {
 		"entry-v1.hex":    func() []byte { return EncodeEntry(everyCommand()) },
 		"entry-v2.hex":    func() []byte { return EncodeEntry(everyCommand2()) },
 		"snapshot-v2.hex": func() []byte { return goldenState2(t).Encode() },
+		// Version 2 as well: what came to it before it was used.
+		"entry-v2-held.hex":    func() []byte { return EncodeEntry(heldCommands()) },
+		"snapshot-v2-held.hex": func() []byte { return goldenStateHeld(t).Encode() },
 	} {
 		path := filepath.Join("testdata", "golden", name)
 		got := hex.Dump(encode())
@@ -165,13 +216,18 @@ func TestGoldenBytes(t *testing.T) {
 			t.Errorf("%s: the bytes changed:\n%s", path, got)
 		}
 	}
-	golden := unhex(t, filepath.Join("testdata", "golden", "snapshot-v2.hex"))
-	s, err := DecodeState(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(s.Encode(), golden) {
-		t.Error("the golden snapshot does not encode to itself")
+	for _, name := range []string{"snapshot-v2.hex", "snapshot-v2-held.hex"} {
+		golden := unhex(t, filepath.Join("testdata", "golden", name))
+		s, err := DecodeState(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(s.Encode(), golden) {
+			t.Errorf("%s does not encode to itself", name)
+		}
+		for _, fault := range stateFaults(s) {
+			t.Errorf("%s: %s", name, fault)
+		}
 	}
 }
 
@@ -269,6 +325,12 @@ func TestEntryComesBackAsItWas(t *testing.T) {
 }
 
 func TestCutEntriesAreCorrupt(t *testing.T) {
+	held := EncodeEntry(heldCommands())
+	for n := range held {
+		if _, err := DecodeEntry(held[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("%d of %d bytes: %v, want ErrCorrupt", n, len(held), err)
+		}
+	}
 	b := EncodeEntry(everyCommand())
 	for n := range b {
 		if _, err := DecodeEntry(b[:n]); !errors.Is(err, ErrCorrupt) {
@@ -349,6 +411,7 @@ func sealed(body []byte) []byte {
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(EncodeEntry(everyCommand()))
 	f.Add(EncodeEntry(everyCommand2()))
+	f.Add(EncodeEntry(heldCommands()))
 	f.Add(EncodeEntry(Entry{}))
 	log := newRandomLog(1)
 	for range 20 {
@@ -370,7 +433,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Fatalf("got  %+v\nwant %+v", again, e)
 		}
 		// Whatever can be decoded can be applied, to an empty state and to one with something in it.
-		for _, s := range []*State{NewState(), goldenState2(t)} {
+		for _, s := range []*State{NewState(), goldenState2(t), goldenStateHeld(t)} {
 			if creates(e) {
 				continue // partitions cost more memory than bytes, which is bounded but slow here
 			}
@@ -403,6 +466,7 @@ func FuzzDecodeState(f *testing.F) {
 	seed(NewState())
 	seed(goldenState(f))
 	seed(goldenState2(f))
+	seed(goldenStateHeld(f))
 	old := unhex(f, filepath.Join("testdata", "golden", "snapshot-v1.hex"))
 	f.Add(old[len(snapshotMagic) : len(old)-4])
 	log := newRandomLog(2)

@@ -71,6 +71,10 @@ type CommitObject struct {
 	Size    record.Len
 	Runs    []CommitRun // sorted by partition, each partition once
 
+	// Held names the batches that are not to be judged yet, in order. They are of idempotent producers and come too early; a
+	// CommitHeld tells when. The sequencer fills this in, callers leave it empty. Needs level 2.
+	Held []HeldBatch
+
 	// Inline holds the object itself where it travels in the log instead of the store: the same bytes as of an object that
 	// was uploaded, at most MaxInlineBytes. State keeps where they lie, not the bytes. Needs level 2.
 	Inline []byte
@@ -78,6 +82,9 @@ type CommitObject struct {
 	// EncodeEntry, DecodeEntry and the Sequencer set it.
 	InlinePos record.Pos
 }
+
+// HeldBatch names Runs[Run].Batches[Batch] of a CommitObject.
+type HeldBatch struct{ Run, Batch int32 }
 
 // CommitRun is the contiguous stretch of one partition's batches in the object.
 type CommitRun struct {
@@ -105,12 +112,25 @@ type CommitObjectResult struct {
 }
 
 // BatchResult is the fate of one batch. Err nil: it is committed at BaseOffset (a duplicate within the window answers the
-// first BaseOffset). Otherwise ErrUnknownTopic, ErrOutOfOrderSequence, ErrInvalidProducerEpoch, and BaseOffset is -1.
+// first BaseOffset). Otherwise ErrUnknownTopic, ErrOutOfOrderSequence, ErrInvalidProducerEpoch, and BaseOffset is -1. From a
+// Sequencer it may also be ErrSessionSealed: the session was sealed while the batch was held back. ErrHeld: not judged yet.
 type BatchResult struct {
 	Err            error
 	BaseOffset     record.Offset
 	LogStartOffset record.Offset
 	Duplicate      bool
+}
+
+// CommitHeld judges the batches of one run that a CommitObject held back, and gives them their offsets as if they came now. The
+// object stays referred to until then. Without it they are judged when the CommitObject is repeated, and dropped when the
+// session is sealed or Settled passes Counter. Judging them twice is no error and no change. Needs level 2.
+//
+// It is answered with a CommitObjectResult: that of the whole object, as it is by now. Err: ErrSessionSealed,
+// ErrOutOfOrderCounter (nothing is kept under that counter), ErrLevel.
+type CommitHeld struct {
+	Session SessionID
+	Counter uint64
+	Run     int32 // in CommitObject.Runs
 }
 
 // AllocateProducerIDs hands out Count consecutive producer ids.
@@ -276,6 +296,7 @@ func (SealSession) command()         {}
 func (ForgetSession) command()       {}
 func (RaiseLevel) command()          {}
 func (CommitObject) command()        {}
+func (CommitHeld) command()          {}
 func (AllocateProducerIDs) command() {}
 func (CreateTopic) command()         {}
 func (DeleteTopic) command()         {}

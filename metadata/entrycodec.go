@@ -36,12 +36,19 @@ const (
 	tagForgetSession      = 16
 	tagReplaceMoved       = 17 // Replace with a MovedObject
 	tagCommitObjectInline = 18 // CommitObject with the object itself
+	tagCommitObjectHeld   = 19 // which batches are held back, then tag and rest of one of the other CommitObjects
+	tagCommitHeld         = 20
 )
 
 // tagOf chooses the lowest tag that has everything c says.
 func tagOf(c Command) byte {
 	switch c := c.(type) {
+	case CommitHeld:
+		return tagCommitHeld
 	case CommitObject:
+		if len(c.Held) > 0 {
+			return tagCommitObjectHeld
+		}
 		if c.Inline != nil {
 			return tagCommitObjectInline
 		}
@@ -166,7 +173,17 @@ func (w *wireWriter) command(c Command) {
 	}
 	w.byte(tag)
 	switch c := c.(type) {
+	case CommitHeld:
+		w.uvarint(uint64(c.Session))
+		w.uvarint(c.Counter)
+		w.varint(int64(c.Run))
 	case CommitObject:
+		if tag == tagCommitObjectHeld {
+			w.heldBatches(c.Held)
+			c.Held = nil
+			w.command(c)
+			return
+		}
 		w.commitObject(&c)
 		if tag == tagCommitObjectInline {
 			w.bytes(c.Inline) // last: where they begin follows from where the command ends
@@ -224,6 +241,10 @@ func (r *wireReader) command(version byte) Command {
 		c := r.commitObject()
 		c.Inline = r.bytes()
 		return c
+	case tagCommitObjectHeld:
+		return r.commitObjectHeld(version)
+	case tagCommitHeld:
+		return CommitHeld{Session: SessionID(r.uvarint()), Counter: r.uvarint(), Run: r.int32()}
 	case tagOpenSessionLevel:
 		c := OpenSession{Agent: r.agent()}
 		if c.Agent.Level = r.uint32(); c.Agent.Level == 0 {

@@ -18,7 +18,9 @@ var (
 	ErrStaleClaim           = errors.New("job claim is not live")
 	ErrStaleInput           = errors.New("input changed meanwhile")
 	ErrOffsetOutOfRange     = errors.New("offset out of range")
-	ErrLevel                = errors.New("metadata level too low")
+	// ErrHeld: the batch is held back and not judged yet. No caller of a Sequencer meets it.
+	ErrHeld  = errors.New("batch is held back")
+	ErrLevel = errors.New("metadata level too low")
 	// ErrInvalidCommand: the command contradicts itself (lengths, order, bounds). The caller has a bug; nothing changed.
 	ErrInvalidCommand = errors.New("invalid metadata command")
 

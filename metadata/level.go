@@ -5,7 +5,8 @@ import "fmt"
 // MaxLevel is the highest level this barge understands.
 //
 //   - 1: log entries of version 1.
-//   - 2: RaiseLevel, ForgetSession, objects inside of entries (CommitObject.Inline), and runs that move (Replace.Moved).
+//   - 2: RaiseLevel, ForgetSession, objects inside of entries (CommitObject.Inline), runs that move (Replace.Moved), and batches
+//     that are held back (CommitObject.Held, CommitHeld).
 //
 // A log begins at level 1. Its level is raised by a RaiseLevel once all open sessions understand more, and never goes down.
 const MaxLevel = 2

@@ -18,7 +18,7 @@ type randomLog struct {
 	state    *State // what the log has led to, to make sensible commands from
 	sequence map[int64]int32
 
-	deleted, forgotten, moved, inlined int // commands of these kinds that took effect
+	deleted, forgotten, moved, inlined, held int // commands of these kinds that took effect
 }
 
 func newRandomLog(seed uint64) *randomLog {
@@ -49,6 +49,9 @@ func (l *randomLog) entry() Entry {
 		case CommitObject:
 			if c.Inline != nil {
 				l.inlined++
+			}
+			if len(c.Held) > 0 {
+				l.held++
 			}
 		}
 	}
@@ -124,9 +127,42 @@ func (l *randomLog) command() Command {
 		return l.move()
 	case 14, 15:
 		return l.inline(l.commit())
+	case 16:
+		return l.commitHeld()
 	default:
-		return l.commit()
+		return l.hold(l.commit())
 	}
+}
+
+// hold keeps some batches of a commit back, now and then wrong ones.
+func (l *randomLog) hold(c CommitObject) Command {
+	if l.rng.IntN(3) > 0 {
+		return c
+	}
+	for i := range c.Runs {
+		for j := range c.Runs[i].Batches {
+			if (c.Runs[i].Batches[j].ProducerID >= 0 || l.rng.IntN(50) == 0) && l.rng.IntN(2) == 0 {
+				c.Held = append(c.Held, HeldBatch{int32(i), int32(j)})
+			}
+		}
+	}
+	return c
+}
+
+// commitHeld judges a run that is held back, if there is one, or repeats the commit it was of.
+func (l *randomLog) commitHeld() Command {
+	for _, id := range sortedKeys(l.state.sessions) {
+		for _, r := range l.state.sessions[id].results {
+			if r.held == nil || l.rng.IntN(3) == 0 {
+				continue
+			}
+			if l.rng.IntN(4) == 0 {
+				return CommitObject{Session: id, Counter: r.counter}
+			}
+			return CommitHeld{Session: id, Counter: r.counter, Run: r.held.runs[0].run}
+		}
+	}
+	return CommitHeld{Session: l.session(), Counter: l.counter, Run: l.rng.Int32N(3)}
 }
 
 // levelOrForget lets agents of level 1 live for a while before it seals them.

@@ -142,6 +142,13 @@ func stateFaults(s *State) (faults []string) {
 			faults = append(faults, fmt.Sprintf("topic %s: withAdds is off", id))
 		}
 	}
+	for _, ss := range s.sessions {
+		for i := range ss.results {
+			if held := ss.results[i].held; held != nil {
+				refs[held.object] += len(held.runs)
+			}
+		}
+	}
 	for id, o := range s.objects {
 		if o.refs != refs[id] || o.refs == 0 {
 			faults = append(faults, fmt.Sprintf("I8: object %s counts %d references, has %d", o.name(), o.refs, refs[id]))
@@ -237,10 +244,17 @@ func (s *script) parse(line string) Command {
 		if _, ok := f.values["size"]; ok {
 			c.Size = record.Len(f.num("size"))
 		}
-		for _, run := range list {
+		for i, run := range list {
 			c.Runs = append(c.Runs, s.commitRun(run))
+			for j, batch := range batchFields(run) {
+				if strings.HasSuffix(batch, ",held") {
+					c.Held = append(c.Held, HeldBatch{int32(i), int32(j)})
+				}
+			}
 		}
 		return c
+	case "commit-held":
+		return CommitHeld{Session: SessionID(f.num("session")), Counter: uint64(f.num("counter")), Run: int32(f.num("run"))}
 	case "set":
 		c := SetKeys{Space: f.str("space")}
 		for _, op := range list {
@@ -289,6 +303,11 @@ func topicNumber(n int64) (id record.TopicID) {
 	return id
 }
 
+// batchFields are the fields of a run that describe batches.
+func batchFields(run string) []string {
+	return slices.DeleteFunc(strings.Fields(run)[1:], func(f string) bool { return strings.HasPrefix(f, "at=") })
+}
+
 // commitRun reads "logs/0 at=100 3x50 2x20,p7/0/5,t=9": two batches, of 3 records in 50 bytes and of 2 in 20 by producer 7,
 // epoch 0, sequence 5, with timestamp 9.
 func (s *script) commitRun(text string) CommitRun {
@@ -306,6 +325,9 @@ func (s *script) commitRun(text string) CommitRun {
 		records, size, _ := strings.Cut(parts[0], "x")
 		b := CommitBatch{Records: int32(atoi(s.t, records)), Len: record.Len(atoi(s.t, size)), ProducerID: -1, MaxTimestamp: s.time}
 		for _, p := range parts[1:] {
+			if p == "held" {
+				continue
+			}
 			if ts, ok := strings.CutPrefix(p, "t="); ok {
 				b.MaxTimestamp = atoi(s.t, ts)
 				continue

@@ -22,6 +22,7 @@ type session struct {
 type objectResult struct {
 	counter uint64
 	batches [][]BatchResult
+	held    *heldObject // nil: all batches have been judged
 }
 
 func (s *State) openSession(c OpenSession) Result {
@@ -40,6 +41,9 @@ func (s *State) sealSession(c SealSession) Result {
 	}
 	if ss.sealed {
 		return SealSessionResult{}
+	}
+	for i := range ss.results {
+		s.dropHeld(&ss.results[i])
 	}
 	ss.sealed, ss.sealedAt, ss.results = true, s.time, nil
 	for _, id := range sortedKeys(s.jobs) {
@@ -72,10 +76,11 @@ func (s *State) open(id SessionID) *session {
 	return nil
 }
 
-// settle drops the results below counter.
-func (ss *session) settle(counter uint64) {
+// settle drops the results of ss below counter.
+func (s *State) settle(ss *session, counter uint64) {
 	n := 0
 	for n < len(ss.results) && ss.results[n].counter < counter {
+		s.dropHeld(&ss.results[n])
 		n++
 	}
 	if ss.results = ss.results[n:]; len(ss.results) == 0 {
@@ -83,29 +88,34 @@ func (ss *session) settle(counter uint64) {
 	}
 }
 
+// result finds what is kept under a counter.
+func (ss *session) result(counter uint64) (i int, ok bool) {
+	return slices.BinarySearchFunc(ss.results, counter, func(r objectResult, counter uint64) int {
+		if r.counter < counter {
+			return -1
+		}
+		return int(min(r.counter-counter, 1))
+	})
+}
+
 func (s *State) commitObject(c CommitObject) Result {
-	if c.Inline != nil && s.level < 2 {
+	if (c.Inline != nil || len(c.Held) > 0) && s.level < 2 {
 		return CommitObjectResult{Err: ErrLevel}
 	}
 	ss := s.open(c.Session)
 	if ss == nil {
 		return CommitObjectResult{Err: ErrSessionSealed}
 	}
-	ss.settle(min(c.Settled, c.Counter))
+	s.settle(ss, min(c.Settled, c.Counter))
 	if c.Counter < ss.nextCounter {
-		i, ok := slices.BinarySearchFunc(ss.results, c.Counter, func(r objectResult, counter uint64) int {
-			if r.counter < counter {
-				return -1
-			}
-			return int(min(r.counter-counter, 1))
-		})
+		i, ok := ss.result(c.Counter)
 		if !ok {
 			return CommitObjectResult{Err: ErrOutOfOrderCounter}
 		}
-		return CommitObjectResult{Batches: ss.results[i].batches}
+		return CommitObjectResult{Batches: s.judgeHeld(ss, i, func(int32) bool { return true })}
 	}
 	switch {
-	case !c.valid():
+	case !c.valid() || !c.validHeld():
 		return CommitObjectResult{Err: ErrInvalidCommand}
 	case len(ss.results) >= MaxUnsettled:
 		return CommitObjectResult{Err: fmt.Errorf("%w: %d results wait to be settled", ErrOutOfOrderCounter, len(ss.results))}
@@ -113,8 +123,8 @@ func (s *State) commitObject(c CommitObject) Result {
 		return CommitObjectResult{Err: ErrConflict}
 	}
 	ss.nextCounter = c.Counter + 1
-	batches := s.commitRuns(&c)
-	ss.results = append(ss.results, objectResult{counter: c.Counter, batches: batches})
+	batches, held := s.commitRuns(&c)
+	ss.results = append(ss.results, objectResult{counter: c.Counter, batches: batches, held: held})
 	return CommitObjectResult{Batches: batches}
 }
 
@@ -155,7 +165,7 @@ func (c *CommitObject) validInline() bool {
 }
 
 // commitRuns is the heart of it: sequence, offset and location of every batch change here, in one entry.
-func (s *State) commitRuns(c *CommitObject) [][]BatchResult {
+func (s *State) commitRuns(c *CommitObject) ([][]BatchResult, *heldObject) {
 	total := 0
 	for i := range c.Runs {
 		total += len(c.Runs[i].Batches)
@@ -172,19 +182,27 @@ func (s *State) commitRuns(c *CommitObject) [][]BatchResult {
 		s.keys[c.Key] = struct{}{}
 	}
 	s.addObject(id, o)
+	later := c.Held
 	for i := range c.Runs {
 		r := &c.Runs[i]
 		n := len(r.Batches)
 		results[i], flat = flat[:n:n], flat[n:]
-		s.commitRun(r, id, results[i])
+		n = 0
+		for n < len(later) && int(later[n].Run) == i {
+			n++
+		}
+		s.commitRun(r, later[:n], id, results[i])
+		later = later[n:]
 	}
+	held := s.holdBack(c, id, results)
 	if o.refs == 0 { // nothing in it was accepted: it can go
 		s.dropObject(id)
 	}
-	return results
+	return results, held
 }
 
-func (s *State) commitRun(r *CommitRun, object uint64, results []BatchResult) {
+// commitRun commits the batches of a run but those held back.
+func (s *State) commitRun(r *CommitRun, held []HeldBatch, object uint64, results []BatchResult) {
 	t, p := s.partition(r.Partition)
 	if p == nil {
 		for j := range results {
@@ -197,7 +215,12 @@ func (s *State) commitRun(r *CommitRun, object uint64, results []BatchResult) {
 	open := run{} // len 0: none
 	for j := range r.Batches {
 		b := &r.Batches[j]
-		base, duplicate, err := p.accept(b, s.time)
+		base, duplicate, err := record.Offset(-1), false, ErrHeld
+		if len(held) > 0 && int(held[0].Batch) == j {
+			held = held[1:]
+		} else {
+			base, duplicate, err = p.accept(b, s.time)
+		}
 		results[j] = BatchResult{Err: err, BaseOffset: base, LogStartOffset: p.logStart, Duplicate: duplicate}
 		switch {
 		case err != nil || duplicate: // its bytes belong to nobody: a run must not span them

@@ -107,6 +107,8 @@ func (s *State) apply(c Command) Result {
 	switch c := c.(type) {
 	case CommitObject:
 		return s.commitObject(c)
+	case CommitHeld:
+		return s.commitHeld(c)
 	case OpenSession:
 		return s.openSession(c)
 	case SealSession:

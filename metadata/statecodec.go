@@ -173,6 +173,9 @@ func (w *wireWriter) sessions(s *State) {
 					w.batchResult(&batches[j])
 				}
 			}
+			if held := ss.results[i].held; held != nil {
+				w.heldObject(held)
+			}
 		}
 	}
 }
@@ -184,6 +187,7 @@ const (
 	fateUnknownTopic = 2
 	fateOutOfOrder   = 3
 	fateInvalidEpoch = 4
+	fateHeld         = 5 // not judged yet: what it takes follows the results of the object
 )
 
 func (w *wireWriter) batchResult(b *BatchResult) {
@@ -192,7 +196,9 @@ func (w *wireWriter) batchResult(b *BatchResult) {
 		w.byte(fateDuplicate)
 	case b.Err == nil:
 		w.byte(fateAccepted)
-	case b.Err == ErrUnknownTopic: //nolint:errorlint // Apply puts the bare sentinels here
+	case b.Err == ErrHeld: //nolint:errorlint // Apply puts the bare sentinels here
+		w.byte(fateHeld)
+	case b.Err == ErrUnknownTopic: //nolint:errorlint // as above
 		w.byte(fateUnknownTopic)
 	case b.Err == ErrOutOfOrderSequence: //nolint:errorlint // as above
 		w.byte(fateOutOfOrder)

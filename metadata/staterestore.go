@@ -256,6 +256,12 @@ func (r *snapshotReader) sessions(s *State) {
 			if r.err != nil {
 				return
 			}
+			if res.held = r.heldObject(s, res.batches); r.err != nil {
+				return
+			}
+			if res.held != nil && ss.sealed {
+				r.fail("held batches of a sealed session")
+			}
 			ss.results = append(ss.results, res)
 		}
 		if r.err != nil {
@@ -277,6 +283,8 @@ func (r *snapshotReader) batchResult() (b BatchResult) {
 		b.Err = ErrOutOfOrderSequence
 	case fateInvalidEpoch:
 		b.Err = ErrInvalidProducerEpoch
+	case fateHeld:
+		b.Err = ErrHeld
 	default:
 		r.fail("bad batch result")
 	}

@@ -135,6 +135,16 @@ func (r *wireReader) natural() int64 {
 	return int64(v)
 }
 
+// natural32 reads an unsigned number that must fit in an int32.
+func (r *wireReader) natural32() int32 {
+	v := r.natural()
+	if v > 1<<31-1 {
+		r.fail("number over 31 bits")
+		return 0
+	}
+	return int32(v)
+}
+
 func (r *wireReader) bool() bool {
 	switch r.byte() {
 	case 0:
