@@ -5,7 +5,7 @@ FROM ?= 1
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim
+.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim models
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -39,6 +39,9 @@ fmt: ## format all Go code
 
 lint: ## lint alone
 	$(LINT) run ./...
+
+models: ## spin checks the models of truncation and of sealing, and that each rule is needed
+	scripts/models.sh
 
 fuzz: ## every fuzz target for T each: make fuzz T=30s
 	scripts/fuzz.sh $(T)

@@ -165,6 +165,40 @@ func TestTruncateLeavesYoungSlots(t *testing.T) {
 	}
 }
 
+// TestTruncateKeepsTheNewestSlot: however old everything is, a claim must find the newest term; see models/truncation.pml.
+func TestTruncateKeepsTheNewestSlot(t *testing.T) {
+	clock := newClock()
+	store := objectstore.NewMemory(clock.now)
+	log := open(t, store, 1)
+	a := mustAcquire(t, log, "a")
+	next := a.Next
+	for range 5 {
+		clock.move(50 * time.Hour)
+		next = mustFill(t, log, a.Term, next, 1)
+	}
+	for _, seq := range []uint64{next - 1, next, next} {
+		if err := log.Checkpoint(t.Context(), a.Term, seq, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.move(50 * time.Hour)
+	if err := log.Truncate(t.Context(), a.Term, next); err != nil {
+		t.Fatal(err)
+	}
+	if log.boundary != next-1 {
+		t.Fatalf("boundary %d, want %d: all but the newest slot", log.boundary, next-1)
+	}
+	if _, _, err := log.getSlot(t.Context(), next-1); err != nil {
+		t.Fatalf("the newest slot: %v", err)
+	}
+	if got := mustAcquire(t, open(t, store, 2), "b"); got.Term != a.Term+1 || got.Next != next+1 {
+		t.Fatalf("acquired %+v after term %d and slot %d", got, a.Term, next)
+	}
+	if got := truncateLimit(100, []uint64{7}); got != 0 {
+		t.Fatalf("one snapshot lets slots below %d go", got)
+	}
+}
+
 func TestBoundaryIsCheckedOnceInThirtySeconds(t *testing.T) {
 	clock := newClock()
 	store := &shaky{Store: objectstore.NewMemory(clock.now)}

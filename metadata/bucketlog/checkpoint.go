@@ -115,7 +115,9 @@ func (l *Log) Truncate(ctx context.Context, term, below uint64) error {
 }
 
 // truncateLimit decides how far the snapshots (oldest first) let slots go: every kept snapshot must stay usable, so that
-// a damaged newest one can be replaced by an older one and the slots after it. 0 means nothing may go.
+// a damaged newest one can be replaced by an older one and the slots after it. 0 means nothing may go. Of two snapshots the
+// older one is below the log's end, so the newest slot always stays: without it a claim would not meet the newest term
+// (models/truncation.pml, TRUNCATE_ALL).
 func truncateLimit(below uint64, snapshots []uint64) uint64 {
 	if len(snapshots) < 2 {
 		return 0
