@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
 )
 
@@ -234,7 +235,7 @@ func (b *Batcher) name() (putID [16]byte, random string) {
 func (b *Batcher) upload(ctx context.Context, o *Object, putID [16]byte, random string) {
 	built, err := o.Build(b.cfg, putID, random)
 	if err == nil && built.Body != nil {
-		if err = b.store.Put(ctx, built.Key, built.Body); err == nil && b.cfg.OnUploaded != nil {
+		if err = b.store.Put(objectstore.WithChecksum(ctx, built.CRC), built.Key, built.Body); err == nil && b.cfg.OnUploaded != nil {
 			b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
 		}
 	}

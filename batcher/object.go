@@ -76,6 +76,7 @@ type place struct {
 type Built struct {
 	Key    string
 	Body   []byte
+	CRC    uint32 // CRC-32C of Body
 	Commit metadata.CommitObject
 	order  []place // of the batches of Commit.Runs, one after another
 }
@@ -127,7 +128,7 @@ func (o *Object) Build(cfg Config, putID [16]byte, random string) (Built, error)
 		built.Commit.Inline = body
 		return built, nil
 	}
-	built.Key, built.Body = record.ObjectKey(uint64(cfg.Session), o.Counter, random), body
+	built.Key, built.Body, built.CRC = record.ObjectKey(uint64(cfg.Session), o.Counter, random), body, w.Checksum()
 	built.Commit.Key = built.Key
 	return built, nil
 }

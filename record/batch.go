@@ -3,7 +3,6 @@ package record
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"math"
 )
 
@@ -103,15 +102,6 @@ func (b Batch) checkHeader() error {
 		return fmt.Errorf("record batch: %d records in %d offsets: %w", count, int64(delta)+1, ErrInvalid)
 	}
 	return nil
-}
-
-// Checksum is CRC-32C (Castagnoli), the checksum of record batches, runs and WAL objects.
-func Checksum(p []byte) uint32 { return UpdateChecksum(0, p) }
-
-// UpdateChecksum continues a Checksum over more bytes.
-func UpdateChecksum(crc uint32, p []byte) uint32 {
-	// MakeTable returns the one shared table for this polynomial, which also selects the CPU's own instruction.
-	return crc32.Update(crc, crc32.MakeTable(crc32.Castagnoli), p)
 }
 
 // IsZero reports whether b is the zero Batch.

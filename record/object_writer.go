@@ -13,21 +13,38 @@ type ObjectWriter struct {
 	runs     []RunEntry
 	crc      uint32 // of the body
 	finished bool
+
+	shift    checksumShift // over shiftLen bytes; batches often have one length
+	shiftLen int
+	seenLen  int // of the batch before
 }
+
+// From where joining checksums costs less than making them, in bytes: with a shift that is there, and with a new one.
+const (
+	joinedBytes    = 4 << 10
+	newJoinedBytes = 32 << 10
+)
 
 var errFinished = errors.New("WAL object is finished")
 
 // NewObjectWriter begins an object. sizeHint is its size in bytes; ObjectSize tells it exactly. A wrong hint only costs
 // copies.
 func NewObjectWriter(h ObjectHeader, sizeHint int) *ObjectWriter {
-	w := &ObjectWriter{body: make([]byte, 0, max(sizeHint, objectHeaderLen+objectTrailerLen))}
-	w.body = h.appendTo(w.body)
+	return NewObjectWriterIn(make([]byte, 0, max(sizeHint, objectHeaderLen+objectTrailerLen)), h)
+}
+
+// NewObjectWriterIn begins an object in the memory of dst, whose content is lost. It is the writer's until Finish, and the
+// body's then; an object that does not fit its capacity moves elsewhere.
+func NewObjectWriterIn(dst []byte, h ObjectHeader) *ObjectWriter {
+	w := &ObjectWriter{body: h.appendTo(dst[:0])}
 	w.crc = Checksum(w.body)
 	return w
 }
 
 // Add appends the next run: batches of p, byte-identical, at least one. Partitions must come in ascending order, each
-// once. Errors: ErrInvalid when they do not; then nothing was added.
+// once. The batches' own checksums must be right, as Parse checks and VerifyRun implies: those of run and object are
+// made of them, so that a byte that changes in memory between the producer's checksum and the store's is found out.
+// Errors: ErrInvalid when partitions do not ascend; then nothing was added.
 func (w *ObjectWriter) Add(p Partition, batches ...Batch) error {
 	switch {
 	case w.finished:
@@ -40,14 +57,37 @@ func (w *ObjectWriter) Add(p Partition, batches ...Batch) error {
 	run := RunEntry{Partition: p, Pos: Pos(len(w.body))}
 	for _, b := range batches {
 		w.body = append(w.body, b.raw...)
-		// Twice over the same bytes, while they are in the CPU's cache, costs less than combining two checksums
-		// arithmetically for all runs shorter than 16 KiB, and next to nothing for the others.
-		run.CRC = UpdateChecksum(run.CRC, b.raw)
-		w.crc = UpdateChecksum(w.crc, b.raw)
+		w.checksum(&run, b)
 		run.add(b)
 	}
 	w.runs = append(w.runs, run)
 	return nil
+}
+
+// checksum takes a batch into the checksums of run and object.
+func (w *ObjectWriter) checksum(run *RunEntry, b Batch) {
+	covered := len(b.raw) - posAttributes
+	if !w.joins(covered) {
+		run.CRC = UpdateChecksum(run.CRC, b.raw)
+		w.crc = UpdateChecksum(w.crc, b.raw)
+		return
+	}
+	head, rest := b.raw[:posAttributes], b.CRC()
+	run.CRC = w.shift.join(UpdateChecksum(run.CRC, head), rest)
+	w.crc = w.shift.join(UpdateChecksum(w.crc, head), rest)
+}
+
+// joins tells whether the shift over n bytes is there, or worth making.
+func (w *ObjectWriter) joins(n int) bool {
+	again := n == w.seenLen
+	w.seenLen = n
+	if n < joinedBytes || n != w.shiftLen && n < newJoinedBytes && !again {
+		return false
+	}
+	if n != w.shiftLen {
+		w.shift, w.shiftLen = shiftBytes(n), n
+	}
+	return true
 }
 
 // Len is the size of the object so far, in bytes, without its footer.

@@ -9,7 +9,8 @@
 //
 // Bodies are sent in one PUT with "x-amz-content-sha256: UNSIGNED-PAYLOAD" and a precomputed x-amz-checksum-crc32c
 // header, over http and https alike. The server verifies the CRC, so a body damaged on the way is refused; hashing it
-// again with SHA-256 or MD5 would cost as much CPU as everything else an agent does. Create adds "If-None-Match: *".
+// again with SHA-256 or MD5 would cost as much CPU as everything else an agent does. Over http the bytes go from the
+// caller's slice to the socket, without a copy on the way (body.go). Create adds "If-None-Match: *".
 package s3
 
 import (
@@ -125,16 +126,20 @@ func (s *Store) put(ctx context.Context, key string, body []byte, options minio.
 	// makes the payload unsigned over plain http too; and Core.PutObject neither splits the body nor insists on
 	// trailer support as Client.PutObject does.
 	options.DisableContentSha256 = true
-	options.UserMetadata = map[string]string{"X-Amz-Checksum-Crc32c": checksum(body)}
-	reader := &bodyReader{body: body}
-	defer reader.release()
-	_, err = s.client.PutObject(ctx, s.bucket, name, reader, int64(len(body)), "", "", options)
+	options.UserMetadata = map[string]string{"X-Amz-Checksum-Crc32c": checksum(ctx, body)}
+	lent := &lentBody{body: body}
+	defer lent.release()
+	_, err = s.client.PutObject(withBody(ctx, lent), s.bucket, name, lent, int64(len(body)), "", "", options)
 	return classify(ctx, err)
 }
 
-func checksum(body []byte) string {
-	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, castagnoli))
-	return base64.StdEncoding.EncodeToString(sum)
+// checksum is the value of the header: of what the caller knows, or else of the body.
+func checksum(ctx context.Context, body []byte) string {
+	crc, known := objectstore.ChecksumOf(ctx)
+	if !known {
+		crc = crc32.Checksum(body, castagnoli)
+	}
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
 }
 
 // Get implements objectstore.Store.

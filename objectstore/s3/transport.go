@@ -3,11 +3,7 @@ package s3
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
-	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -22,13 +18,13 @@ func newTransport(cfg Config) *http.Transport {
 		connections = defaultConnections
 	}
 	return &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:         dial,
 		TLSHandshakeTimeout: 5 * time.Second,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
 		MaxIdleConns:        connections,
 		MaxIdleConnsPerHost: connections, // one host: the default of 2 would dial for nearly every request
 		IdleConnTimeout:     90 * time.Second,
-		WriteBufferSize:     256 << 10,
+		WriteBufferSize:     64 << 10, // holds a request with a small body; the rest of a large one passes it by
 		ReadBufferSize:      64 << 10,
 		DisableCompression:  true, // objects are stored as they are, whatever Content-Encoding claims
 		// HTTP/1.1 only (TLSNextProto is set and empty): one connection per upload is what object stores scale by.
@@ -36,7 +32,8 @@ func newTransport(cfg Config) *http.Transport {
 	}
 }
 
-// transport catches what minio-go does not hand out: the Date header of the answer, for whoever asked by withDate.
+// transport hands over what minio-go does not: to the connection the body as it was lent, and to whoever asked by
+// withDate the Date header of the answer.
 type transport struct{ next http.RoundTripper }
 
 type dateKey struct{}
@@ -48,6 +45,11 @@ func withDate(ctx context.Context, date *time.Time) context.Context {
 
 // RoundTrip implements http.RoundTripper.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if lent, ok := r.Context().Value(bodyKey{}).(*lentBody); ok && r.Body != nil {
+		bare := *r // a RoundTripper must not change its request
+		bare.Body = closer{lent, r.Body}
+		r = &bare
+	}
 	response, err := t.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -59,35 +61,4 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return response, nil
-}
-
-var errReleased = errors.New("the call has returned: its body belongs to the caller again")
-
-// bodyReader lends a body to net/http until release. The transport may go on reading a body after the answer has come
-// (an early 412) or the context has ended, and by then the caller may have changed its buffer.
-type bodyReader struct {
-	mu       sync.Mutex
-	body     []byte
-	released bool
-}
-
-// Read implements io.Reader.
-func (b *bodyReader) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.released {
-		return 0, errReleased
-	}
-	if len(b.body) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b.body)
-	b.body = b.body[n:]
-	return n, nil
-}
-
-func (b *bodyReader) release() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.body, b.released = nil, true
 }
