@@ -43,7 +43,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 		inline = 0
 	}
 	batches, err := batcher.New(batcher.Config{
-		Session: session, Cluster: clusterHash(cluster),
+		Session: session, Cluster: metadata.Cluster{ID: cluster}.Hash(),
 		FlushInterval: a.cfg.FlushInterval, FlushBytes: a.cfg.FlushBytes, BufferBytes: a.cfg.BufferBytes, InlineBytes: inline,
 		DrainTimeout: a.cfg.DrainTimeout, OnUploaded: reader.Seed,
 	}, store, sequencer, a.parts.Now, a.entropy.rand(), metrics, a.log)

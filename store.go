@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/objectstore/file"
 	"github.com/bargedata/barge/objectstore/s3"
@@ -53,38 +53,21 @@ func redact(rawURL string) string {
 	return u.Redacted()
 }
 
-// storeFormat is the version of the layout of a store as a whole, in cluster.json.
-const storeFormat = 1
-
-const (
-	clusterKey    = "cluster.json"
-	probedKey     = "meta/probed-bucketlog"
-	clusterMaxLen = 64 << 10
-)
-
-// clusterFile is cluster.json: what a store says about the cluster it belongs to.
-type clusterFile struct {
-	ID      string `json:"id"`
-	Format  int    `json:"format"`
-	Created string `json:"created"`
-}
+const probedKey = "meta/probed-bucketlog"
 
 // joinCluster returns the id of the cluster the store belongs to, making the store ours when it is empty. A store of another
 // cluster, of a later format, or with foreign objects in it is refused.
 func joinCluster(ctx context.Context, store objectstore.Store, name, wantID string, now time.Time, ids *entropy) (string, error) {
-	body, err := store.Get(ctx, clusterKey, clusterMaxLen)
+	body, err := store.Get(ctx, metadata.ClusterKey, metadata.MaxClusterBytes)
 	if errors.Is(err, objectstore.ErrNotFound) {
 		body, err = createCluster(ctx, store, wantID, now, ids)
 	}
 	if err != nil {
 		return "", fmt.Errorf("store %s: %w", name, err)
 	}
-	var c clusterFile
-	if err := json.Unmarshal(body, &c); err != nil || c.ID == "" {
-		return "", fmt.Errorf("store %s: %s is not what an agent wrote (%d bytes); was it changed by hand?", name, clusterKey, len(body))
-	}
-	if c.Format > storeFormat {
-		return "", fmt.Errorf("store %s has format %d, this binary knows up to %d: upgrade barge", name, c.Format, storeFormat)
+	c, err := metadata.ParseCluster(body)
+	if err != nil {
+		return "", fmt.Errorf("store %s: %w", name, err)
 	}
 	if wantID != "" && c.ID != wantID {
 		return "", fmt.Errorf("store %s belongs to the cluster %q, this agent is to run %q: name the right store, or leave --cluster-id out", name, c.ID, wantID)
@@ -98,18 +81,18 @@ func createCluster(ctx context.Context, store objectstore.Store, id string, now 
 		return nil, err
 	}
 	if len(there) > 0 {
-		return nil, fmt.Errorf("it holds objects (%s) but no %s, so it is not a Barge store: choose an empty directory or prefix", there[0].Key, clusterKey)
+		return nil, fmt.Errorf("it holds objects (%s) but no %s, so it is not a Barge store: choose an empty directory or prefix", there[0].Key, metadata.ClusterKey)
 	}
 	if id == "" {
 		id = ids.id()
 	}
-	body, err := json.Marshal(clusterFile{ID: id, Format: storeFormat, Created: now.UTC().Format(time.RFC3339)})
+	body, err := json.Marshal(metadata.Cluster{ID: id, Format: metadata.StoreFormat, Created: now.UTC().Format(time.RFC3339)})
 	if err != nil {
 		return nil, err
 	}
-	_, err = store.Create(ctx, clusterKey, body)
+	_, err = store.Create(ctx, metadata.ClusterKey, body)
 	if errors.Is(err, objectstore.ErrExists) {
-		return store.Get(ctx, clusterKey, clusterMaxLen) // another agent was first, or our own first try arrived after all
+		return store.Get(ctx, metadata.ClusterKey, metadata.MaxClusterBytes) // another agent was first, or our own first try arrived after all
 	}
 	return body, err
 }
@@ -119,7 +102,7 @@ func createCluster(ctx context.Context, store objectstore.Store, id string, now 
 //
 // The race runs on the bare store: retries would blur who won.
 func probeOnce(ctx context.Context, store, bare objectstore.Store, random string) error {
-	_, err := store.Get(ctx, probedKey, clusterMaxLen)
+	_, err := store.Get(ctx, probedKey, metadata.MaxClusterBytes)
 	if err == nil {
 		return nil
 	}
@@ -133,11 +116,4 @@ func probeOnce(ctx context.Context, store, bare objectstore.Store, random string
 		return fmt.Errorf("create %s: %w", probedKey, err)
 	}
 	return nil
-}
-
-// clusterHash stands for the cluster id in the header of a WAL object.
-func clusterHash(id string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id)) // never fails
-	return h.Sum64()
 }

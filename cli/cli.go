@@ -62,6 +62,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if err == nil {
 		return exitOK
 	}
+	if isFindings(err) {
+		return exitFailed // they have been told, on standard output
+	}
 	for line := range strings.Lines(err.Error()) {
 		tell(stderr, "%s: %s\n", cmd.CommandPath(), strings.TrimRight(line, "\n"))
 	}
@@ -89,7 +92,7 @@ Start with: barge demo`,
 		RunE:          needVerb,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.benchCommand(), a.versionCommand())
+	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.fsckCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 

@@ -107,6 +107,17 @@ func (v *View) TableVersion(id record.TopicID) (int64, bool) {
 	return t.version, true
 }
 
+// TableProgress is TableVersion with the newest log entry whose adds the version holds; 0 where there is no version.
+func (v *View) TableProgress(id record.TopicID) (version int64, upTo uint64, ok bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	t := v.state.topicOrTombstone(id)
+	if t == nil {
+		return -1, 0, false
+	}
+	return t.version, t.upTo, true
+}
+
 // Released returns the objects that may be deleted from the store once their grace has passed, oldest first.
 func (v *View) Released() []ReleasedObject {
 	v.mu.RLock()

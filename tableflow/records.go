@@ -290,23 +290,33 @@ func (s *scanner) read(ctx context.Context, want []span) error {
 		}
 		s.spans = append(s.spans, w)
 	}
-	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.SetLimit(rangeReads)
-	for i := range s.spans {
-		p := &s.spans[i]
-		tasks.Go(func() (err error) {
-			p.buf, err = s.file.src.GetRange(ctx, s.file.key, p.pos, p.len)
-			if err == nil && int64(len(p.buf)) != p.len {
-				err = fmt.Errorf("store gave %d bytes at %d, not %d: %w", len(p.buf), p.pos, p.len, ErrCorrupt)
-			}
-			return err
-		})
-	}
-	if err := tasks.Wait(); err != nil {
+	if err := s.fill(ctx); err != nil {
 		return err
 	}
 	s.spans = append(s.spans, keep...)
 	return nil
+}
+
+// fill gets the bytes of the spans: several side by side, one alone without a goroutine.
+func (s *scanner) fill(ctx context.Context) error {
+	if len(s.spans) == 1 {
+		return s.file.get(ctx, &s.spans[0])
+	}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.SetLimit(rangeReads)
+	for i := range s.spans {
+		tasks.Go(func() error { return s.file.get(ctx, &s.spans[i]) })
+	}
+	return tasks.Wait()
+}
+
+// get reads the bytes of one span.
+func (f *File) get(ctx context.Context, p *span) (err error) {
+	p.buf, err = f.src.GetRange(ctx, f.key, p.pos, p.len)
+	if err == nil && int64(len(p.buf)) != p.len {
+		err = fmt.Errorf("store gave %d bytes at %d, not %d: %w", len(p.buf), p.pos, p.len, ErrCorrupt)
+	}
+	return err
 }
 
 // dictionaries copies out the dictionary pages that have been read but not decoded yet.

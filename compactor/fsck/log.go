@@ -1,0 +1,189 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/bucketlog"
+	"github.com/bargedata/barge/objectstore"
+)
+
+// logObjects checks the log itself: every slot and snapshot whole and in the chain, and each snapshot the state that the entries before it give.
+func (c *checker) logObjects(ctx context.Context) error {
+	c.o.Progress("the metadata log")
+	r := &replay{checker: c}
+	in, err := c.log.Inspect(ctx, c.o.Full, bucketlog.Visitor{Snapshot: r.snapshot, Entry: r.entry, Break: r.broken})
+	if err != nil {
+		return err
+	}
+	c.report.Counts.Slots, c.report.Counts.Snapshots = int64(in.Slots), int64(in.Snapshots)
+	for _, f := range in.Faults {
+		c.add(logFault(f, in))
+	}
+	for _, key := range in.Leftover {
+		c.report.Counts.Waiting.add(0)
+		c.leftover(key)
+	}
+	for _, key := range in.Foreign {
+		c.unknown(key, 0)
+	}
+	return nil
+}
+
+// logFault tells what a fault means to whoever starts from the log.
+func logFault(f bucketlog.Fault, in *bucketlog.Inspection) Finding {
+	found := Finding{Severity: Error, Key: f.Key, What: f.Err.Error()}
+	switch {
+	case f.Snapshot:
+		found.Kind = LogSnapshot
+		found.Severity = Warning
+		found.Do = "agents start from an older one and the slots after it; --repair deletes it and leaves a new one"
+		if in.HasBase || in.Boundary == 0 {
+			found.fix = fix{drop: f.Key}
+		} else {
+			found.Severity = Error
+			found.Do = "no other snapshot is usable and older slots are gone: bring a snapshot back from a copy of the store"
+		}
+	case in.HasBase && f.Seq < in.Base:
+		found.Kind, found.Severity = LogSlot, Warning
+		found.Do = fmt.Sprintf("agents start from the snapshot of %d and do not need it; it goes with the next truncation", in.Base)
+	default:
+		found.Kind = LogSlot
+		found.Do = "entries from here on cannot be replayed, so no agent can start: bring the slot back from a copy of the store"
+	}
+	return found
+}
+
+// replay folds the entries and compares each snapshot with what they give.
+type replay struct {
+	checker *checker
+	state   *metadata.State // nil: what comes next is not known
+	started bool
+}
+
+func (r *replay) begin(seq uint64) {
+	if !r.started && seq == 0 {
+		r.state = metadata.NewState()
+	}
+	r.started = true
+}
+
+func (r *replay) snapshot(seq uint64, body []byte) error {
+	r.begin(seq)
+	stored, err := metadata.DecodeState(body)
+	key := fmt.Sprintf("%s/snapshot/%020d", r.checker.o.LogPrefix, seq)
+	found := Finding{Severity: Error, Kind: LogSnapshotState, Key: key}
+	switch {
+	case err != nil:
+		found.What = fmt.Sprintf("decodes to no state: %v", err)
+		found.Do = "agents that start from it fail; --repair deletes it and leaves a new one"
+	case stored.Next() != seq:
+		found.What = fmt.Sprintf("holds the state before entry %d", stored.Next())
+		found.Do = "agents that start from it fail; --repair deletes it and leaves a new one"
+	case r.state != nil && !bytes.Equal(r.state.Encode(), stored.Encode()):
+		found.What = "is not the state that the entries before it give"
+		found.Do = "agents that start from it differ from those that followed the log: keep a copy of the store, and report it; --repair deletes it and leaves a new one"
+	default:
+		r.state = stored
+		return nil
+	}
+	if r.state != nil || err == nil {
+		found.fix = fix{drop: key}
+	}
+	r.checker.add(found)
+	return nil
+}
+
+func (r *replay) entry(e metadata.LogEntry) error {
+	r.begin(e.Seq)
+	if r.state == nil {
+		return nil
+	}
+	entry, err := metadata.DecodeLogEntry(e)
+	if err != nil {
+		r.checker.add(Finding{
+			Severity: Error, Kind: LogSlot, Key: fmt.Sprintf("%s/log/%020d", r.checker.o.LogPrefix, e.Seq), What: err.Error(),
+			Do: "entries from here on cannot be replayed: bring the slot back from a copy of the store, or upgrade barge if it is of a later version",
+		})
+		r.state = nil
+		return nil
+	}
+	r.state.Apply(entry)
+	return nil
+}
+
+func (r *replay) broken(uint64) error {
+	r.state, r.started = nil, true
+	return nil
+}
+
+// probed and probing are what the race probe leaves under meta/.
+const (
+	probedKey   = "meta/probed-bucketlog"
+	probePrefix = "meta/probe"
+)
+
+// metaArea explains what lies under meta/ beside the log.
+func (c *checker) metaArea(ctx context.Context) error {
+	own := c.o.LogPrefix + "/"
+	return c.each(ctx, "meta/", "", func(o objectstore.Object) bool {
+		c.report.Counts.Listed.add(o.Size)
+		switch {
+		case strings.HasPrefix(o.Key, own), o.Key == probedKey:
+			c.report.Counts.Log.add(o.Size)
+		case strings.HasPrefix(o.Key, probePrefix):
+			c.report.Counts.Waiting.add(o.Size)
+			c.leftover(o.Key)
+		default:
+			c.unknown(o.Key, o.Size)
+		}
+		return true
+	})
+}
+
+// strangers finds what lies beside the places that agents use.
+func (c *checker) strangers(ctx context.Context) error {
+	for after := ""; ; {
+		page, err := c.store.List(ctx, "", after, 1)
+		if err != nil {
+			return fmt.Errorf("list the store: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		key := page[0].Key
+		switch area, _, _ := strings.Cut(key, "/"); {
+		case key == metadata.ClusterKey:
+			c.report.Counts.Listed.add(page[0].Size)
+			after = key
+		case area != key && (area == "meta" || area == "wal" || area == "tables"):
+			after = area + "0" // the byte after the slash
+		default:
+			c.report.Counts.Listed.add(page[0].Size)
+			c.unknown(key, page[0].Size)
+			after = key
+		}
+	}
+}
+
+// unknown reports an object that no part of Barge writes.
+func (c *checker) unknown(key string, size int64) {
+	c.add(Finding{
+		Severity: Warning, Kind: Unknown, Key: key, Bytes: size, What: "nothing of Barge's has such a key",
+		Do: "agents ignore it and nothing deletes it: move it out of the store",
+	})
+}
+
+// errIsAny reports whether err is one of targets.
+func errIsAny(err error, targets ...error) bool {
+	for _, t := range targets {
+		if errors.Is(err, t) {
+			return true
+		}
+	}
+	return false
+}
