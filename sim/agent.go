@@ -119,11 +119,14 @@ func (a *agent) start(*task) {
 			return
 		}
 	}
-	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, a, metadata.OpenSession{Agent: metadata.AgentInfo{Address: a.label()}})
+	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, a, metadata.OpenSession{Agent: metadata.AgentInfo{Address: a.label(), Level: metadata.MaxLevel}})
 	if err != nil {
 		return
 	}
 	a.session = opened.Session
+	if _, err := a.Do(ctx, metadata.RaiseLevel{Level: metadata.MaxLevel}); err != nil {
+		return
+	}
 	for _, t := range a.w.wanted {
 		if _, ok := a.view.Topic(t.name); !ok {
 			if _, err := a.Do(ctx, metadata.CreateTopic{ID: a.topicID(), Name: t.name, Partitions: t.partitions, Configs: t.configs}); err != nil {
@@ -148,7 +151,7 @@ func (a *agent) topicID() [16]byte {
 
 // assemble makes the parts of an agent that has a session.
 func (a *agent) assemble() error {
-	store := a.store
+	store := a.log.WithInline(a.store)
 	readerConfig := fetch.DefaultConfig()
 	readerConfig.PartitionReads = 1
 	readerConfig.CatchUp = a.confirm
@@ -161,7 +164,7 @@ func (a *agent) assemble() error {
 	}
 	batcherConfig := batcher.Config{
 		Session: a.session, Cluster: 1, FlushInterval: flushInterval, FlushBytes: flushBytes,
-		MaxUploads: a.w.profile.uploads, MaxCommits: a.w.profile.commits,
+		InlineBytes: a.w.profile.inline, MaxUploads: a.w.profile.uploads, MaxCommits: a.w.profile.commits,
 	}
 	if err := batcherConfig.Validate(); err != nil {
 		return err
@@ -170,6 +173,7 @@ func (a *agent) assemble() error {
 	workConfig := compactor.DefaultConfig()
 	workConfig.Session, workConfig.Cluster, workConfig.ReadAhead = a.session, cluster, 1
 	workConfig.ReleaseGrace = releaseGrace
+	workConfig.Sweep = compactor.SweepTimes{Again: sweepAgain, Last: sweepLast, Open: sweepOpen}
 	workConfig.Limits.Interval = a.w.profile.interval
 	workConfig.Limits.JobBytes = a.w.profile.jobBytes
 	a.worker = compactor.New(workConfig, a.view, a, store, a.now, a.name, a.w.discard)
@@ -179,7 +183,7 @@ func (a *agent) assemble() error {
 // open opens a Parquet file as fetch.Parquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
 // each other here.
 func (a *agent) open(ctx context.Context, key string, size int64) (fetch.FileReader, error) {
-	body, err := a.store.Get(ctx, key, size)
+	body, err := a.store.Get(ctx, key, size) // never an inline one
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +234,9 @@ func (a *agent) carryOut(actions []metadata.SequencerAction) {
 		case metadata.WaitAction:
 			a.after(act.D, "append again", func() { a.take(metadata.RetryEvent{}) })
 		case metadata.ApplyAction:
+			if a.reader != nil {
+				act.Entry().EachInline(a.reader.Seed)
+			}
 			if err := act.Apply(a.view); err != nil {
 				a.w.fault("rest", "%s: %v", a.label(), err)
 				return
@@ -368,7 +375,7 @@ func (w *world) bury() {
 
 // recordedLog keeps what a log was asked and answered.
 type recordedLog struct {
-	metadata.Log
+	*bucketlog.Log
 	w     *world
 	agent int
 }
@@ -376,6 +383,7 @@ type recordedLog struct {
 // Acquire implements metadata.Log.
 func (l *recordedLog) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
 	began := l.w.steps
+	l.w.logged(LogCall{Op: LogTry, Agent: l.agent, Began: began})
 	got, err := l.Log.Acquire(ctx, owner)
 	l.w.logged(LogCall{Op: LogAcquire, Agent: l.agent, Term: got.Term, Seq: got.Next, Began: began, OK: err == nil})
 	return got, err
@@ -385,7 +393,10 @@ func (l *recordedLog) Acquire(ctx context.Context, owner string) (metadata.Acqui
 func (l *recordedLog) Append(ctx context.Context, term, seq uint64, id [16]byte, body []byte) error {
 	began := l.w.steps
 	err := l.Log.Append(ctx, term, seq, id, body)
-	l.w.logged(LogCall{Op: LogAppend, Agent: l.agent, Term: term, Seq: seq, Holds: holds(term, false, body), Began: began, OK: err == nil})
+	l.w.logged(LogCall{
+		Op: LogAppend, Agent: l.agent, Term: term, Seq: seq, Holds: holds(term, false, body), Began: began,
+		OK: err == nil, Fenced: errors.Is(err, metadata.ErrFenced),
+	})
 	return err
 }
 

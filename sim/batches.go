@@ -60,7 +60,14 @@ func (b *batches) act() {
 		case batcher.ActionUpload:
 			b.a.w.spawn(b.a, "upload", func(*task) { b.upload(act.Object) })
 		case batcher.ActionCommit:
-			b.a.submit(act.Commit, func(r metadata.Result, err error) { b.committed(act.Commit.Counter, r, err) })
+			lost := !b.a.w.calm && b.a.w.rng.IntN(b.a.w.profile.lostCommits) == 0
+			b.a.submit(act.Commit, func(r metadata.Result, err error) {
+				if lost && err == nil { // as between two agents: the committer is there, its answer is not
+					b.a.w.counts["commits answered to nobody"]++
+					r, err = nil, metadata.ErrUnavailable
+				}
+				b.committed(act.Commit.Counter, r, err)
+			})
 		case batcher.ActionRetry:
 			b.a.after(act.Delay, "commit again", func() { b.core.Retry(); b.act() })
 		case batcher.ActionAnswer:
@@ -77,11 +84,10 @@ func (b *batches) act() {
 func (b *batches) upload(o *batcher.Object) {
 	putID := b.a.id16()
 	built, err := o.Build(b.cfg, putID, fmt.Sprintf("%x", putID[:4]))
-	if err == nil {
-		err = b.a.store.Put(b.a.w.ctx, built.Key, built.Body)
-	}
-	if err == nil {
-		b.a.reader.Seed(built.Key, built.Body)
+	if err == nil && built.Body != nil {
+		if err = b.a.store.Put(b.a.w.ctx, built.Key, built.Body); err == nil {
+			b.a.reader.Seed(built.Key, built.Body)
+		}
 	}
 	b.core.Uploaded(b.a.now(), o, built, err)
 	b.act()
@@ -120,7 +126,9 @@ func (b *batches) hangUp() {
 	for _, r := range b.requests {
 		r.open = false
 		for _, p := range r.batches {
-			p.unanswered(r)
+			if p.request == r {
+				p.by.hangUp()
+			}
 		}
 	}
 	b.requests = nil

@@ -48,6 +48,7 @@ func TestCheckLogFinds(t *testing.T) {
 		{"an acquire that misses an append", "was acknowledged before", LogCall{Op: LogAcquire, Agent: 3, Term: 3, Seq: 4, OK: true, Began: 14, Ended: 15}, 5},
 		{"a confirm after an append", "confirmed to be free", LogCall{Op: LogConfirm, Agent: 2, Term: 2, Seq: 4, OK: true, Began: 14, Ended: 15}, 5},
 		{"a confirm of an old term", "after term 2", LogCall{Op: LogConfirm, Agent: 1, Term: 1, Seq: 9, OK: true, Began: 14, Ended: 15}, 5},
+		{"fenced by nobody", "nobody has tried", LogCall{Op: LogAppend, Agent: 2, Term: 2, Seq: 5, Fenced: true, Began: 14, Ended: 15}, 5},
 		{"an append that is lost", "the log ends at 4", LogCall{Op: LogAppend, Agent: 2, Term: 2, Seq: 4, Holds: Digest{4}, OK: true, Began: 14, Ended: 15}, 4},
 	} {
 		expect(t, c.name, CheckLog(plainLog(), 5), CheckLog(append(plainLog(), c.add), c.end), "log", c.text)
@@ -101,6 +102,10 @@ func TestCheckKafkaFinds(t *testing.T) {
 		{"a duplicate that nothing explains", "duplicate: b0 is there 3", final("a0", "a1", "b0", "b0", "a2", "b0")},
 		{"a write that was told not written", "phantom: every attempt to write b1", final("a0", "a1", "b0", "b0", "a2", "b1")},
 		{"reordering", "reordering: a0", final("a2", "b0", "a0", "a1")},
+		{"a hole", "hole: a2 follows a0", func(h *KafkaHistory) {
+			final("a0", "a1", "b0", "b0", "a2")(h)
+			h.Sent[2].First = 3
+		}},
 		{"a gap", "gap", func(h *KafkaHistory) { h.Final[0].Records = h.Final[0].Records[:4] }},
 		{"a skipping poll", "skipping poll", func(h *KafkaHistory) { h.Polled[0].Records = []Seen{{1, "a1"}} }},
 		{"a poll that goes back", "skipping poll", func(h *KafkaHistory) { h.Polled[0].Records = []Seen{{0, "a0"}, {0, "a0"}} }},
@@ -172,6 +177,7 @@ func TestCheckObjectsFinds(t *testing.T) {
 		{Kind: Deleted, Key: "d", Role: Dropped},
 		{Kind: Deleted, Key: "e", Role: Slot, Below: 3, Top: 3, Age: 5, Grace: 5},
 		{Kind: LeftOver, Key: "f", Late: true},
+		{Kind: Raised, Key: "g", Below: 3, Top: 3},
 	}
 	for _, c := range []struct {
 		name, text string
@@ -185,7 +191,8 @@ func TestCheckObjectsFinds(t *testing.T) {
 		{"an output", "live job", ObjectEvent{Kind: Deleted, Role: Output}},
 		{"no grace", "grace is", ObjectEvent{Kind: Deleted, Role: Released, Age: 9, Grace: 10}},
 		{"what may be committed", "may still commit", ObjectEvent{Kind: Deleted, Role: Strange, MayCommit: true}},
-		{"a slot that is needed", "only slots below", ObjectEvent{Kind: Deleted, Role: Slot, Below: 4, Top: 3}},
+		{"a boundary that is too high", "new boundary", ObjectEvent{Kind: Raised, Below: 4, Top: 3}},
+		{"a slot that is needed", "only those below", ObjectEvent{Kind: Deleted, Role: Slot, Below: 4, Top: 3}},
 		{"a young slot", "must live", ObjectEvent{Kind: Deleted, Role: Slot, Below: 1, Top: 3, Age: 4, Grace: 5}},
 	} {
 		expect(t, c.name, CheckObjects(fine), CheckObjects(append(fine[:len(fine):len(fine)], c.event)), "objects", c.text)

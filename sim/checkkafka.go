@@ -7,7 +7,7 @@ import (
 // CheckKafka holds what clients saw against what Kafka promises. Names of faults are those of Jepsen's Kafka tests:
 // inconsistent offset (two values at one offset), lost write (told committed and not there), duplicate (an idempotent producer's
 // batch twice, another's more often than its open outcomes explain), phantom (told not written and there), reordering of one
-// producer's batches, skipping or non-monotonic poll, gaps, bounds that retreat (I5), and producers refused without cause.
+// producer's batches, holes between those of one epoch, skipping or non-monotonic poll, gaps, bounds that retreat (I5), and producers refused without cause.
 func CheckKafka(h *KafkaHistory) []Violation {
 	k := kafkaCheck{h: h, values: map[record.Partition]map[record.Offset]string{}, final: map[record.Partition]*FinalLog{}}
 	for i := range h.Final {
@@ -162,6 +162,7 @@ func (k *kafkaCheck) copies() {
 			}
 			last[b.Producer] = b.First
 		}
+		k.holes(&k.h.Final[i], by)
 	}
 	for i := range k.h.Sent {
 		s, c := &k.h.Sent[i], &counts[i]
@@ -180,6 +181,22 @@ func (k *kafkaCheck) copies() {
 		case s.Idempotent && len(c.committed) > 1:
 			k.say("inconsistent offset: %s was acknowledged at %d offsets", s.Values[0], len(c.committed))
 		}
+	}
+}
+
+// holes looks for batches of one epoch of an idempotent producer that stand in the log without one that is due between them.
+func (k *kafkaCheck) holes(f *FinalLog, by map[string]int) {
+	last := map[int]*Sent{}
+	for _, s := range f.Records {
+		at, ok := by[s.Value]
+		if !ok || !k.h.Sent[at].Idempotent {
+			continue
+		}
+		b := &k.h.Sent[at]
+		if a := last[b.Producer]; a != nil && a.Epoch == b.Epoch && b.First > a.First+len(a.Values) {
+			k.say("hole: %s follows %s of the same epoch of its producer", s.Value, a.Values[0])
+		}
+		last[b.Producer] = b
 	}
 }
 

@@ -2,7 +2,7 @@ package sim
 
 // CheckLog holds the calls of the fenced log against its contract (metadata.Log): a slot holds one thing, whoever is told; an
 // append is acknowledged only in the newest term, after everything before it; Acquire knows all that was acknowledged before it
-// and ends every lower term; Confirm is true of some instant inside the call; and what was acknowledged is there in the end. end
+// and ends every lower term, and nobody else does; Confirm is true of some instant inside the call; and what was acknowledged is there in the end. end
 // is the slot after the last one in the end. It takes one pass over the calls, which are in the order in which they ended.
 func CheckLog(calls []LogCall, end uint64) []Violation {
 	var bad []Violation
@@ -13,11 +13,14 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 		}
 		holds[seq] = d
 	}
+	tried := map[int]bool{}           // agents that have asked for a term so far
 	acquired := map[uint64]*LogCall{} // by term
 	acked := map[uint64]*LogCall{}    // by slot
 	for i := range calls {
 		c := &calls[i]
 		switch c.Op {
+		case LogTry:
+			tried[c.Agent] = true
 		case LogAcquire:
 			if !c.OK {
 				continue
@@ -35,6 +38,9 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 				}
 			}
 		case LogAppend:
+			if c.Fenced && !rivals(tried, acquired, c) {
+				bad = append(bad, broken("log", "agent %d was fenced out of slot %d of term %d, and nobody has tried to take the log since", c.Agent, c.Seq, c.Term))
+			}
 			if !c.OK {
 				continue
 			}
@@ -72,4 +78,20 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 		}
 	}
 	return bad
+}
+
+// rivals tells whether somebody may have ended the term of c: an agent other than those that held it and lower terms.
+func rivals(tried map[int]bool, acquired map[uint64]*LogCall, c *LogCall) bool {
+	before := map[int]bool{}
+	for term, a := range acquired {
+		if term <= c.Term {
+			before[a.Agent] = true
+		}
+	}
+	for agent := range tried {
+		if !before[agent] {
+			return true
+		}
+	}
+	return false
 }

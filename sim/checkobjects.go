@@ -22,6 +22,10 @@ func CheckObjects(events []ObjectEvent) []Violation {
 			if !e.Late {
 				say(e, "is left over: nothing refers to it")
 			}
+		case Raised:
+			if e.Below > e.Top {
+				say(e, "is a new boundary, though only slots below %d may go", e.Top)
+			}
 		case Deleted:
 			switch e.Role {
 			case Live:
@@ -40,7 +44,7 @@ func CheckObjects(events []ObjectEvent) []Violation {
 				}
 			case Slot:
 				if e.Below > e.Top {
-					say(e, "is deleted though only slots below %d may go", e.Top)
+					say(e, "is deleted though only those below %d may go", e.Top)
 				}
 				if e.Age < e.Grace {
 					say(e, "is deleted %d ms after it was written, it must live %d ms", e.Age, e.Grace)

@@ -21,7 +21,7 @@ const (
 	sweeps     = true
 	drainSteps = 30_000
 	quietSteps = 60_000
-	maxRounds  = 60 // of background work between two moves of the clock
+	maxRounds  = 300 // of background work between two moves of the clock
 )
 
 // finish ends the faults and brings the cluster to rest: sleepers wake, all agents die, a fresh one settles what clients have open,
@@ -50,6 +50,7 @@ func (w *world) finish() {
 	w.oracle.leftovers(w.ctx)
 	w.saw(w.oracle.view, "view from the beginning")
 	w.replayAll()
+	w.splice()
 }
 
 // until turns until what is wanted holds; false when it takes too many steps.
@@ -98,7 +99,10 @@ func (w *world) quiesce() {
 			return
 		}
 		start := a.worker.Stats().Rounds
-		if !w.until(quietSteps, func() bool { n := a.worker.Stats().Rounds; return n >= start+3 && (w.idle() || n >= start+maxRounds) }) {
+		if !w.until(quietSteps, func() bool {
+			n := a.worker.Stats().Rounds
+			return n >= start+w.rounds() && (w.idle() || n >= start+maxRounds)
+		}) {
 			w.fault("rest", "background work does not come to rest")
 			return
 		}
@@ -123,6 +127,9 @@ func (w *world) quiesce() {
 		w.fault("rest", "%d tombstones are still there", n)
 	}
 }
+
+// rounds is how many rounds it takes at least until everything has had its turn: a round sweeps one session.
+func (w *world) rounds() int64 { return 3 + int64(len(w.oracle.view.Sessions())) }
 
 // idle tells whether the newest State holds no background work.
 func (w *world) idle() bool {
@@ -352,4 +359,74 @@ func (w *world) copyLog(ctx context.Context, to *objectstore.Memory, seq uint64)
 		}
 	}
 	return nil
+}
+
+// splice puts a whole slot of another log in the place of one of ours, in a copy: somebody restored a bucket halfway. Who replays it must
+// refuse, since that slot does not follow the one before it.
+func (w *world) splice() {
+	ctx := w.ctx
+	slots := w.oracle.numbers(ctx, "log/")
+	if len(slots) < 4 {
+		return
+	}
+	at := slots[len(slots)-2]
+	at -= uint64(w.rng.Int64N(int64(len(slots)) / 2))
+	from := max(slots[0], w.oracle.newest(ctx, "boundary/"))
+	if at < from {
+		return
+	}
+	ours, other := w.copyUpTo(at+1<<40), w.copyUpTo(at)
+	foreign, err := openLog(other, w.discard)
+	if err != nil {
+		w.fault("rest", "%v", err)
+		return
+	}
+	got, err := foreign.Acquire(ctx, "other")
+	if err == nil {
+		err = foreign.Append(ctx, got.Term, got.Next, [16]byte{1}, nil)
+	}
+	if err != nil || got.Next <= at {
+		return // the copy is of no use: its snapshots are gone
+	}
+	body, err := other.Get(ctx, slotKey(got.Next), 1<<30)
+	if err == nil {
+		err = ours.Put(ctx, slotKey(got.Next), body)
+	}
+	if err != nil {
+		w.fault("rest", "splice: %v", err)
+		return
+	}
+	log, err := openLog(ours, w.discard)
+	if err != nil {
+		w.fault("rest", "%v", err)
+		return
+	}
+	for {
+		entries, err := log.Read(ctx, from, 1<<20)
+		switch {
+		case errors.Is(err, metadata.ErrCorrupt):
+			w.counts["foreign slots refused"]++
+			return
+		case err != nil || len(entries) == 0:
+			w.fault("log", "slot %d of another log was read as one of ours (%v)", got.Next, err)
+			return
+		}
+		from += uint64(len(entries))
+	}
+}
+
+// copyUpTo copies the log below slot end.
+func (w *world) copyUpTo(end uint64) *objectstore.Memory {
+	to := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
+	if err := w.copyLog(w.ctx, to, end); err != nil {
+		w.fault("rest", "copy the log: %v", err)
+	}
+	for _, seq := range w.oracle.numbers(w.ctx, "log/") {
+		if seq >= end {
+			if err := to.Delete(w.ctx, slotKey(seq)); err != nil {
+				w.fault("rest", "copy the log: %v", err)
+			}
+		}
+	}
+	return to
 }

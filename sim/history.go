@@ -38,7 +38,8 @@ type LogOp int8
 
 // The operations that CheckLog looks at.
 const (
-	LogAcquire LogOp = iota
+	LogTry LogOp = iota // an acquire that has begun
+	LogAcquire
 	LogAppend
 	LogConfirm
 	LogRead
@@ -53,6 +54,7 @@ type LogCall struct {
 	Holds        Digest // of an append
 	Began, Ended int    // steps; Ended is 0 when no answer was heard
 	OK           bool
+	Fenced       bool      // of an append: refused, since a newer term owns the log
 	Slots        []LogSlot // of a read
 }
 
@@ -79,6 +81,7 @@ type Sent struct {
 	Idempotent bool
 	Partition  record.Partition
 	First      int // number of its first record among the producer's
+	Epoch      int // its producer's; sequences of one epoch have no hole in the log
 	Values     []string
 	Attempts   int
 }
@@ -168,6 +171,7 @@ const (
 	Referenced                   // a durable entry refers to the key
 	Deleted                      // the key is about to go
 	LeftOver                     // the key is there when all is over
+	Raised                       // the key is a new boundary of the log
 )
 
 // ObjectRole is what the newest durable State says of a key.
@@ -196,7 +200,8 @@ type ObjectEvent struct {
 	Grace      int64 // the least Age
 	MayCommit  bool  // Deleted and Strange: its session may still commit it
 	Below, Top uint64
-	// Of a slot: Below is its number + 1 and Top the boundary, the oldest snapshot kept and the oldest inline slot, the least of them.
+	// Deleted and Slot: the number + 1, and below which slots (the boundary) or snapshots (the second newest) may go. Raised: the
+	// boundary, and what it may be at most: the second newest snapshot, or the oldest slot with bytes that are still read.
 	Late bool // LeftOver: its write landed after it had been given up for lost
 }
 

@@ -48,8 +48,11 @@ func openLog(store bucketlog.Store, discard *slog.Logger) (*bucketlog.Log, error
 	return bucketlog.New(store, bucketlog.Config{Prefix: logShard, ReadAhead: 1}, func() [16]byte { return [16]byte{0xff} }, discard)
 }
 
-// wrote looks whether a write was the next slot.
+// wrote looks whether a write was the next slot, or a new boundary.
 func (o *oracle) wrote(key string) {
+	if seq, ok := strings.CutPrefix(key, logPrefix+"boundary/"); ok {
+		o.raised(key, seq)
+	}
 	if key == slotKey(o.state.Next()) {
 		o.follow()
 	}
@@ -90,7 +93,11 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 		case metadata.CommitObject:
 			if r, ok := r.(metadata.CommitObjectResult); ok && r.Err == nil && accepted(r) {
 				o.refer(c.Key)
-				o.w.counts["objects committed"]++
+				if c.Inline != nil {
+					o.w.counts["objects committed inline"]++
+				} else {
+					o.w.counts["objects committed"]++
+				}
 			}
 		case metadata.Replace:
 			if r, ok := r.(metadata.ReplaceResult); ok && r.Err == nil {
@@ -154,18 +161,16 @@ func (o *oracle) role(ctx context.Context, key string) ObjectEvent {
 	if strings.HasPrefix(key, "tables/") && !o.stands(key) {
 		return ObjectEvent{Role: Dropped}
 	}
+	if o.references()[key] {
+		return ObjectEvent{Role: Live}
+	}
 	for _, r := range o.view.Released() {
 		if r.Key == key {
 			return ObjectEvent{Role: Released, Age: o.w.now - r.ReleasedAt, Grace: releaseGrace.Milliseconds() - 2*maxSkew}
 		}
 	}
-	for _, j := range o.view.Jobs() {
-		if slices.Contains(j.Outputs, key) {
-			return ObjectEvent{Role: Output}
-		}
-	}
-	if o.view.KnowsObject(key) {
-		return ObjectEvent{Role: Live}
+	if o.output(key) {
+		return ObjectEvent{Role: Output}
 	}
 	for _, t := range o.liveTables() {
 		if rel, ok := strings.CutPrefix(key, t.TableDir+"/"); ok && o.w.tableHolds(ctx, t, rel) {
@@ -173,6 +178,32 @@ func (o *oracle) role(ctx context.Context, key string) ObjectEvent {
 		}
 	}
 	return ObjectEvent{Role: Strange, MayCommit: o.mayCommit(key)}
+}
+
+// output tells whether a live job has claimed a key.
+func (o *oracle) output(key string) bool {
+	return slices.ContainsFunc(o.view.Jobs(), func(j metadata.Job) bool { return slices.Contains(j.Outputs, key) })
+}
+
+// references are the keys that runs, and the tables that stand, refer to.
+func (o *oracle) references() map[string]bool {
+	keys := map[string]bool{}
+	tables := o.liveTables()
+	ids := make([]record.TopicID, len(tables))
+	for i, t := range tables {
+		ids[i] = t.ID
+		for _, f := range o.view.Files(t.ID) {
+			keys[f.Key] = true
+		}
+	}
+	for _, t := range o.view.PendingRuns(ids...) {
+		for _, p := range t.Partitions {
+			for i := range p.Runs {
+				keys[p.Runs[i].Key] = true
+			}
+		}
+	}
+	return keys
 }
 
 // liveTables are the topics whose table directory must stand: live ones, and tombstones that keep theirs.
@@ -210,6 +241,20 @@ func (o *oracle) mayCommit(key string) bool {
 	return session > o.lastSession()
 }
 
+// sweptForGood tells whether the session named in a WAL object's key has had its last sweep, or may have it now.
+func (o *oracle) sweptForGood(key string) bool {
+	k, ok := record.ParseObjectKey(key)
+	if !ok {
+		return false
+	}
+	for _, s := range o.view.Sessions() {
+		if uint64(s.ID) == k.Session {
+			return s.Sealed && o.w.now-s.SealedAt >= sweepLast.Milliseconds()-2*maxSkew
+		}
+	}
+	return true
+}
+
 func (o *oracle) lastSession() uint64 {
 	var last uint64
 	for _, s := range o.view.Sessions() {
@@ -218,7 +263,24 @@ func (o *oracle) lastSession() uint64 {
 	return last
 }
 
-// slotRole tells how far the log may be cut: below the boundary, every kept snapshot, and the oldest inline bytes.
+// raised notes a new boundary and how high it may be. Two snapshots must stay usable: when the newest is damaged, the other one and the slots
+// after it are all there is. Older ones may lie around, pruned or landed late.
+func (o *oracle) raised(key, digits string) {
+	e := ObjectEvent{Kind: Raised, Key: key, Step: o.w.steps}
+	var err error
+	if e.Below, err = strconv.ParseUint(digits, 10, 64); err != nil {
+		o.w.fault("rest", "%s is no boundary", key)
+	}
+	if seqs := o.numbers(o.w.ctx, "snapshot/"); len(seqs) >= 2 {
+		e.Top = seqs[len(seqs)-2]
+	}
+	if slot, ok := o.view.OldestInline(); ok {
+		e.Top = min(e.Top, slot)
+	}
+	o.w.hist.Objects = append(o.w.hist.Objects, e)
+}
+
+// slotRole tells how far the log, its snapshots and its boundaries may be cut.
 func (o *oracle) slotRole(ctx context.Context, key, rest string) ObjectEvent {
 	kind, digits, _ := strings.Cut(rest, "/")
 	seq, err := strconv.ParseUint(digits, 10, 64)
@@ -230,9 +292,6 @@ func (o *oracle) slotRole(ctx context.Context, key, rest string) ObjectEvent {
 	case "log":
 		e.Below, e.Grace = seq+1, slotLife.Milliseconds()
 		e.Top = o.newest(ctx, "boundary/")
-		if seqs := o.numbers(ctx, "snapshot/"); len(seqs) > 0 {
-			e.Top = min(e.Top, seqs[0])
-		}
 	case "snapshot": // two newer ones must stay
 		e.Below = seq + 1
 		if seqs := o.numbers(ctx, "snapshot/"); len(seqs) >= 2 {
@@ -267,18 +326,19 @@ func (o *oracle) numbers(ctx context.Context, kind string) []uint64 {
 	return seqs
 }
 
-// leftovers lists what lies in the store and nothing refers to.
+// leftovers lists what lies in the store and nothing refers to, whether State knows the key or not: by now nothing is on its way.
 func (o *oracle) leftovers(ctx context.Context) {
 	if !sweeps {
 		return
 	}
+	refers := o.references()
 	for _, prefix := range []string{"wal/", "tables/"} {
 		page, err := o.w.witness.List(ctx, prefix, "", 100_000)
 		if err != nil {
 			o.w.fault("rest", "list %s: %v", prefix, err)
 		}
 		for _, obj := range page {
-			if o.view.KnowsObject(obj.Key) || o.belongs(ctx, obj) {
+			if refers[obj.Key] || o.belongs(ctx, obj) {
 				continue
 			}
 			o.w.hist.Objects = append(o.w.hist.Objects, ObjectEvent{Kind: LeftOver, Key: obj.Key, Step: o.w.steps, Late: o.w.witness.written[obj.Key].late})

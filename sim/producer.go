@@ -26,14 +26,19 @@ type producer struct {
 	partition  record.Partition
 	idempotent bool
 
+	// careless goes on in the same epoch after it has given up a batch, as clients do that know no better, until it is refused.
+	careless bool
+	skipped  bool
+
 	id       int64 // -1: to be asked for
 	asking   bool
 	epoch    int16
 	sequence int32 // of the next record
 	made     int   // records
 	window   []*batch
-	agent    *agent // to which it is connected
-	over     bool   // its topic is gone
+	agent    *agent   // to which it is connected
+	wire     []*batch // asked of it and not answered, in the order of the asking, which is that of the answers
+	over     bool     // its topic is gone
 }
 
 // batch is one record batch until it is settled.
@@ -45,12 +50,17 @@ type batch struct {
 	born    int64
 	sentAt  int64
 	request *request // in flight; nil: to be sent again
+	answer  *Told    // to the request, while answers before it are missing
 }
 
 const window = 5 // batches in flight
 
 // produce lets the producer do what it would do next; false when that is nothing.
 func (p *producer) produce(a *agent) bool {
+	if !p.over && !p.w.oracle.live(p.partition) {
+		p.hangUp()
+		p.over, p.window = true, nil
+	}
 	if p.over || !a.ready {
 		return false
 	}
@@ -70,14 +80,15 @@ func (p *producer) produce(a *agent) bool {
 		}
 	}
 	for _, b := range r.batches {
-		b.request, b.sentAt = r, p.w.now
+		b.request, b.sentAt, b.answer = r, p.w.now, nil
+		b.by.wire = append(b.by.wire, b)
 		p.w.hist.Kafka.Sent[b.index].Attempts++
 		p.w.note("send", p.w.hist.Kafka.Sent[b.index].Values[0], int64(a.n))
 	}
 	if !a.batches.produce(r) {
 		r.open = false
 		for _, b := range r.batches {
-			b.request = nil
+			b.by.hangUp()
 			p.w.hist.Kafka.Sent[b.index].Attempts-- // refused at the door
 		}
 	}
@@ -90,11 +101,16 @@ func (p *producer) connect(a *agent) {
 		return
 	}
 	p.agent = a
-	for _, b := range p.window {
-		if b.request != nil {
-			b.unanswered(b.request)
-		}
+	p.hangUp()
+}
+
+// hangUp ends the connection: everything that was asked over it has to be asked again.
+func (p *producer) hangUp() {
+	for _, b := range p.wire {
+		b.request, b.answer = nil, nil
 	}
+	p.w.counts["answers lost"] += len(p.wire)
+	p.wire = nil
 }
 
 func (p *producer) askID(a *agent) bool {
@@ -139,7 +155,7 @@ func (p *producer) make() *batch {
 	w := p.w
 	n := 1 + w.rng.IntN(3)
 	builder := record.NewBuilder(record.None)
-	sent := Sent{Producer: p.n, Idempotent: p.idempotent, Partition: p.partition, First: p.made}
+	sent := Sent{Producer: p.n, Idempotent: p.idempotent, Partition: p.partition, First: p.made, Epoch: int(p.epoch)}
 	for i := range n {
 		value := fmt.Sprintf("producer %d record %d", p.n, p.made)
 		sent.Values = append(sent.Values, value)
@@ -186,30 +202,26 @@ func (p *producer) lookAtClock() {
 			return
 		}
 	}
-	for _, b := range p.window {
-		if b.request != nil && p.w.now-b.sentAt > requestTimeout {
-			b.unanswered(b.request)
-		}
+	if len(p.wire) > 0 && p.w.now-p.wire[0].sentAt > requestTimeout {
+		p.hangUp()
 	}
 }
 
 func (p *producer) giveUp() {
 	p.w.counts["batches given up"] += len(p.window)
-	for _, b := range p.window {
-		b.request = nil
-	}
+	p.hangUp()
 	p.window = nil
-	if p.idempotent {
-		p.epoch++
-		p.sequence = 0
+	if p.skipped = p.careless; !p.careless {
+		p.bump()
 	}
 }
 
-// unanswered has a batch sent again whose answer will not come, or not be heard.
-func (b *batch) unanswered(r *request) {
-	if b.request == r {
-		b.request = nil
-		b.by.w.counts["answers lost"]++
+// bump begins a new epoch.
+func (p *producer) bump() {
+	p.skipped = false
+	if p.idempotent {
+		p.epoch++
+		p.sequence = 0
 	}
 }
 
@@ -242,7 +254,7 @@ func (w *world) told(r *request, b *batch, res batcher.Result) {
 	case errors.Is(res.Err, metadata.ErrUnknownTopic):
 		t.Outcome, t.Unjust = Refused, w.oracle.live(b.by.partition)
 	case errors.Is(res.Err, metadata.ErrOutOfOrderSequence), errors.Is(res.Err, metadata.ErrInvalidProducerEpoch):
-		t.Outcome, t.Unjust = Refused, heard && first
+		t.Outcome, t.Unjust = Refused, heard && first && !b.by.skipped
 		w.counts["batches out of order"]++
 	default:
 		t.Outcome, t.Unjust = Refused, true
@@ -252,15 +264,26 @@ func (w *world) told(r *request, b *batch, res batcher.Result) {
 	}
 	w.note("told", t.Text, int64(b.index)<<32|int64(t.Base))
 	w.hist.Kafka.Told = append(w.hist.Kafka.Told, t)
-	if !heard {
-		return
+	if heard {
+		b.answer = &t
+		b.by.listen()
 	}
-	b.request = nil
-	switch {
-	case t.Outcome == Committed:
-		b.settled()
-	case errors.Is(res.Err, metadata.ErrUnknownTopic):
-		b.by.over = true
-		b.by.window = nil
+}
+
+// listen takes the answers that have come, in their order: a connection's answers keep the order of its requests.
+func (p *producer) listen() {
+	for len(p.wire) > 0 && p.wire[0].answer != nil {
+		b := p.wire[0]
+		p.wire = p.wire[1:]
+		outcome := b.answer.Outcome
+		b.request, b.answer = nil, nil
+		switch {
+		case outcome == Committed:
+			b.settled()
+		case outcome == Refused && p.skipped:
+			p.hangUp()
+			p.window = nil
+			p.bump()
+		}
 	}
 }

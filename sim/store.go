@@ -82,6 +82,10 @@ func (g *gate) answered(err error) {
 	if err != nil {
 		g.w.note("failed", err.Error(), 0)
 	}
+	if !g.w.calm && g.w.rng.IntN(g.w.profile.slowAnswers) == 0 {
+		_ = g.w.sleep(g.w.ctx, time.Duration(g.w.rng.IntN(4000))*time.Millisecond)
+		g.w.counts["slow answers"]++
+	}
 	g.w.running.pause()
 }
 
@@ -142,8 +146,9 @@ func (s *witness) wrote(key string, body []byte) {
 	if again {
 		first = before.first
 	}
-	// An output is claimed before it is written. One that State does not know is written by somebody who was deposed meanwhile.
-	late := key != s.calling || strings.HasPrefix(key, "tables/") && !s.w.oracle.view.KnowsObject(key)
+	// An output is claimed before it is written. One of no live job is written by somebody who was deposed meanwhile. So is a WAL
+	// object of a session that was swept for the last time.
+	late := key != s.calling || strings.HasPrefix(key, "tables/") && !s.w.oracle.output(key) || s.w.oracle.sweptForGood(key)
 	s.written[key] = writing{sum: sum, first: first, late: late}
 	s.w.note("wrote", key, int64(len(body)))
 	if again && before.sum != sum && !s.mayChange(key) {

@@ -23,6 +23,9 @@ const (
 	flushBytes    = 1500
 	slotLife      = time.Minute
 	releaseGrace  = time.Minute
+	sweepAgain    = 30 * time.Second
+	sweepLast     = 10 * time.Minute
+	sweepOpen     = 5 * time.Second
 	maxSkew       = 2000 // milliseconds between two clocks and the store's, at most, either way
 )
 
@@ -49,10 +52,13 @@ type profile struct {
 	attempts       int // of a store call
 	uploads        int
 	commits        int
+	lostCommits    int // one answer to a commit in so many
+	slowAnswers    int // one answer of the store in so many
 	entryCommands  int
 	checkpoint     uint64
 	interval, tick time.Duration
 	jobBytes       record.Len
+	inline         int64 // bytes of an object up to which it travels in its commit
 	weather        storetest.FaultConfig
 	kills, pauses  int // one in so many steps
 	jumps          int
@@ -151,11 +157,11 @@ func newWorld(cfg Config) *world {
 func (w *world) draw() profile {
 	r := w.rng
 	p := profile{
-		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4),
+		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)],
 		entryCommands: []int{1, 2, 4096}[r.IntN(3)], checkpoint: uint64(10 + r.IntN(30)),
 		interval: time.Duration(2+r.IntN(20)) * time.Second, tick: time.Duration(300+r.IntN(700)) * time.Millisecond,
-		jobBytes: []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)],
-		kills:    []int{250, 600, 1500, 100_000}[r.IntN(4)], pauses: []int{300, 800, 100_000}[r.IntN(3)], jumps: []int{150, 400, 3000}[r.IntN(3)],
+		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], jobBytes: []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)],
+		kills: []int{250, 600, 1500, 100_000}[r.IntN(4)], pauses: []int{300, 800, 100_000}[r.IntN(3)], jumps: []int{150, 400, 3000}[r.IntN(3)],
 	}
 	bad := []float64{0, 0.01, 0.04, 0.1}[r.IntN(4)]
 	if r.IntN(8) == 0 {
@@ -375,6 +381,10 @@ func (w *world) jump() {
 			for len(w.agents) > 0 {
 				w.kill(w.agents[0])
 			}
+			for _, p := range w.producers {
+				p.giveUp()
+				p.bump()
+			}
 		}
 	}
 	w.counts["clock jumps"]++
@@ -448,6 +458,7 @@ func (w *world) meetTopics() {
 			w.consumers = append(w.consumers, &consumer{w: w, n: len(w.consumers), partition: p})
 			for k := range 2 {
 				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1}
+				pr.careless = pr.idempotent && w.rng.IntN(4) == 0
 				if w.rng.IntN(2) == 0 {
 					pr.sequence = 1<<31 - 1 - w.rng.Int32N(20) // soon to wrap
 				}
