@@ -5,7 +5,7 @@ FROM ?= 1
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim models
+.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim mutants models
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -48,6 +48,9 @@ fuzz: ## every fuzz target for T each: make fuzz T=30s
 
 sim: ## simulated clusters: one by SEED=n, or SEEDS=n of them from FROM=n on, or as many as SIM_SECONDS=n allows
 	go run ./sim/seeds $(if $(SEED),-seed $(SEED),-from $(FROM) $(if $(SIM_SECONDS),-count 0 -for $(SIM_SECONDS)s,-count $(SEEDS)))
+
+mutants: ## break the product rule by rule and demand that sim's checkers notice: make mutants MUTANTS=regexp for some
+	go run ./sim/mutants -run '$(MUTANTS)'
 
 vuln: ## known vulnerabilities; fetches its database
 	go tool -modfile=tools/go.mod govulncheck ./...

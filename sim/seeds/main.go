@@ -24,6 +24,7 @@ func run(args []string, out io.Writer) int {
 	limit := flags.Duration("for", 0, "start no more seeds after this time; 0: no limit")
 	steps := flags.Int("steps", 0, "steps of a world before its faults end; 0: 2,500")
 	workers := flags.Int("workers", runtime.NumCPU(), "worlds at a time")
+	first := flags.Bool("first", false, "of many: stop at the first failed world")
 	trace := flags.Bool("trace", false, "with -seed: print every step")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -41,13 +42,18 @@ func run(args []string, out io.Writer) int {
 		_, _ = fmt.Fprintln(out, "-count 0 needs -for: it would never end")
 		return 2
 	}
-	ctx := context.Background()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	if *limit > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, *limit)
 		defer cancel()
 	}
-	total := sim.Many(ctx, *from, *count, *steps, *workers, time.Now, func(r sim.Result) { _, _ = fmt.Fprint(out, r.String()) })
+	total := sim.Many(ctx, *from, *count, *steps, *workers, time.Now, func(r sim.Result) {
+		_, _ = fmt.Fprint(out, r.String())
+		if *first {
+			cancel()
+		}
+	})
 	_, _ = fmt.Fprint(out, total.String())
 	if total.Seeds == 0 {
 		_, _ = fmt.Fprintln(out, "no seed was run")
