@@ -38,6 +38,7 @@ type Agent struct {
 	log     *slog.Logger
 	entropy *entropy
 
+	metrics  *console.Metrics
 	ready    chan struct{}
 	draining atomic.Bool
 	kafka    net.Listener
@@ -58,7 +59,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	if parts.Logger == nil || parts.Env == nil || parts.Now == nil {
 		return nil, errors.New("barge.New: Logger, Env and Now are needed")
 	}
-	return &Agent{cfg: cfg, parts: parts, log: parts.Logger, entropy: newEntropy(parts.Seed), ready: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, parts: parts, log: parts.Logger, entropy: newEntropy(parts.Seed), metrics: console.NewMetrics(), ready: make(chan struct{})}, nil
 }
 
 // Ready is closed when the agent takes requests.
@@ -82,7 +83,6 @@ type liveParts struct {
 	view          *metadata.View
 	meter         *objectstore.Meter
 	batcher       *batcher.Batcher
-	metrics       *console.Metrics
 	compactor     *compactor.Compactor
 	reader        *fetch.Reader
 }
@@ -95,6 +95,32 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.closeListeners()
+	if a.admin == nil {
+		return a.onStore(ctx)
+	}
+	// The console answers while the store keeps the start waiting, and until the drain is over: an agent without it would be
+	// taken for a dead one.
+	work, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	watched, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		err := console.New(console.Config{Listener: a.admin, Version: a.parts.Version}, a.sources()).Run(watched)
+		if err != nil {
+			err = fmt.Errorf("console: %w", err)
+			a.log.ErrorContext(ctx, "a part of the agent ended", "err", err)
+			fail(err)
+		}
+		ended <- err
+	}()
+	err := a.onStore(work)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// onStore opens the store, takes the log over and serves until ctx ends.
+func (a *Agent) onStore(ctx context.Context) error {
 	store, meter, cluster, err := a.openCluster(ctx)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/bargedata/barge/batcher"
 	"github.com/bargedata/barge/compactor"
-	"github.com/bargedata/barge/console"
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/group"
 	"github.com/bargedata/barge/ingest"
@@ -23,12 +22,9 @@ type services struct {
 	server  *ingest.Server
 	batcher *batcher.Batcher
 	groups  *group.Coordinator
-	console *console.Server
 }
 
 func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster string, session metadata.SessionID, view *metadata.View, sequencer *metadata.Sequencer) (*services, error) {
-	metrics := console.NewMetrics()
-
 	fetchConfig := fetch.DefaultConfig()
 	fetchConfig.TailBytes = a.cfg.CacheBytes
 	fetchConfig.ObjectBytes = a.cfg.CacheBytes / 2
@@ -46,7 +42,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 		Session: session, Cluster: metadata.Cluster{ID: cluster}.Hash(),
 		FlushInterval: a.cfg.FlushInterval, FlushBytes: a.cfg.FlushBytes, BufferBytes: a.cfg.BufferBytes, InlineBytes: inline,
 		DrainTimeout: a.cfg.DrainTimeout, OnUploaded: reader.Seed,
-	}, store, sequencer, a.parts.Now, a.entropy.rand(), metrics, a.log)
+	}, store, sequencer, a.parts.Now, a.entropy.rand(), a.metrics, a.log)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +64,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	server, err := ingest.New(serverConfig, ingest.Deps{
 		View: view, Commands: sequencer, Batches: ingest.FromBatcher(batches), Reader: reader, Groups: groups,
 		Fresh: sequencer.Confirm,
-		Now:   a.parts.Now, NewTopicID: a.entropy.topicID, Observer: metrics, Log: a.log,
+		Now:   a.parts.Now, NewTopicID: a.entropy.topicID, Observer: a.metrics, Log: a.log,
 	})
 	if err != nil {
 		return nil, err
@@ -81,11 +77,8 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	worker := compactor.New(compactConfig, view, sequencer, store, a.parts.Now, a.entropy.id, a.log)
 
 	p := &services{
-		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, metrics: metrics, compactor: worker, reader: reader},
+		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, compactor: worker, reader: reader},
 		server: server, batcher: batches, groups: groups,
-	}
-	if a.admin != nil {
-		p.console = console.New(console.Config{Listener: a.admin, Version: a.parts.Version}, a.sources(p.live))
 	}
 	return p, nil
 }
@@ -115,12 +108,6 @@ func (p *services) run(ctx context.Context, a *Agent) error {
 	front, stopFront := context.WithCancel(ctx)
 	defer stopFront()
 	start(&backs, back, "batcher", p.batcher.Run)
-	start(&backs, back, "console", func(ctx context.Context) error {
-		if p.console == nil {
-			return nil
-		}
-		return p.console.Run(ctx)
-	})
 	// The coordinator and the compactor end with the front: nothing acked depends on them any more.
 	start(&fronts, front, "group coordinator", p.groups.Run)
 	start(&fronts, front, "compactor", func(ctx context.Context) error {

@@ -35,10 +35,11 @@ func (a *Agent) Stats() Stats {
 	if live == nil {
 		return Stats{}
 	}
-	totals := live.metrics.Totals()
+	totals := a.metrics.Totals()
 	s := Stats{
-		ProducedBytes: totals.ProducedBytes, ProducedRecords: max(0, recordsIn(live.view)-live.recordsBefore), // a deleted topic takes its share along FetchedBytes: totals.FetchedBytes,
-		P50: totals.P50, P99: totals.P99,
+		ProducedBytes: totals.ProducedBytes, FetchedBytes: totals.FetchedBytes,
+		ProducedRecords: max(0, recordsIn(live.view)-live.recordsBefore), // a deleted topic takes its share along
+		P50:             totals.P50, P99: totals.P99,
 		WaitingBytes: live.batcher.Stats().BufferedBytes, Objects: int64(live.batcher.Stats().Objects), Requests: live.meter.Snapshot().Total(),
 	}
 	for _, t := range live.view.Topics() {
@@ -66,8 +67,8 @@ func tableOf(view *metadata.View, t metadata.Topic) *console.Table {
 	return table
 }
 
-// sources are the looks the console takes into the agent.
-func (a *Agent) sources(live *liveParts) console.Sources {
+// sources are the looks the console takes into the agent, from its start on: what is not there yet shows nothing.
+func (a *Agent) sources() console.Sources {
 	return console.Sources{
 		Ready: func() error {
 			select {
@@ -80,13 +81,33 @@ func (a *Agent) sources(live *liveParts) console.Sources {
 			}
 			return nil
 		},
-		Metrics: live.metrics,
+		Metrics: a.metrics,
 		Agent: func() console.Agent {
-			return console.Agent{Cluster: live.cluster, Kafka: a.advertised(), Store: redact(a.cfg.Store), Zone: a.cfg.Zone}
+			c := console.Agent{Kafka: a.advertised(), Store: redact(a.cfg.Store), Zone: a.cfg.Zone}
+			if live := a.live.Load(); live != nil {
+				c.Cluster = live.cluster
+			}
+			return c
 		},
-		Topics: func() []console.Topic { return consoleTopics(live.view) },
-		Store:  func() objectstore.Usage { return live.meter.Snapshot() },
+		Topics: func() []console.Topic {
+			live := a.live.Load()
+			if live == nil {
+				return nil
+			}
+			return consoleTopics(live.view)
+		},
+		Store: func() objectstore.Usage {
+			live := a.live.Load()
+			if live == nil {
+				return objectstore.Usage{}
+			}
+			return live.meter.Snapshot()
+		},
 		Background: func() console.Background {
+			live := a.live.Load()
+			if live == nil {
+				return console.Background{}
+			}
 			s := live.compactor.Stats()
 			return console.Background{
 				Jobs: s.Jobs, FailedJobs: s.FailedJobs, Files: s.Files, Rows: s.Rows,

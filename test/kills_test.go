@@ -206,7 +206,7 @@ func TestAgentKilledOverAndOverLosesNothing(t *testing.T) {
 	t.Run("s3", func(t *testing.T) { killOverAndOver(t, s3Backend(t), kills) })
 	t.Run("s3 that loses and delays", func(t *testing.T) {
 		b, p := proxiedBackend(t)
-		startAgent(t, b).stop(t) // the probe of a new store is long, and longer in bad weather
+		startAgent(t, b).stop(t)                     // the probe of a new store is long, and longer in bad weather
 		p.set(weather{loseEvery: 10, slowEvery: 25}) // what a dead agent had sent arrives when another one is at work
 		killOverAndOver(t, b, max(1, kills/2))
 		did := p.did()

@@ -86,14 +86,7 @@ func (s *stormy) last(t *testing.T, what string, w weather, d time.Duration) flo
 		}
 	}
 	for _, path := range []string{"/livez", "/readyz", "/metrics", "/"} {
-		resp, err := http.Get("http://" + s.m.http + path)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %s is answered %s", what, path, resp.Status)
-		}
+		s.m.answers(t, path, http.StatusOK)
 	}
 	rate := float64(s.acked()-before) / time.Since(begun).Seconds()
 	after := s.p.did()
@@ -101,6 +94,20 @@ func (s *stormy) last(t *testing.T, what string, w weather, d time.Duration) flo
 	t.Logf("%-28s %5.1f s: %5.0f records/s acknowledged; %d requests to the store, %d refused, %d answers lost, %d delayed; %d MiB resident, %d at most",
 		what, time.Since(begun).Seconds(), rate, after.requests-did.requests, after.refused-did.refused, after.lost-did.lost, after.delayed-did.delayed, now/mib, peak/mib)
 	return rate
+}
+
+// answers wants a status from the agent's admin address.
+func (m *mortal) answers(t *testing.T, path string, status int) {
+	t.Helper()
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + m.http + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != status {
+		t.Fatalf("%s is answered %s, want %d", path, resp.Status, status)
+	}
 }
 
 // end checks in fair weather that everything that was sent is there, in Kafka, in the table, and for the next agent.
@@ -171,6 +178,9 @@ func TestStopAndStartInA503(t *testing.T) {
 	s.m.launch(t)
 	time.Sleep(5 * time.Second)
 	s.m.alive(t)
+	s.m.answers(t, "/livez", http.StatusOK)
+	s.m.answers(t, "/metrics", http.StatusOK)
+	s.m.answers(t, "/readyz", http.StatusServiceUnavailable)
 	sigterm("stopped while it waits for the store", true)
 
 	s.m.launch(t)
