@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -32,6 +33,8 @@ type agent struct {
 	gone   bool // killed
 	ready  bool // takes requests
 	ended  bool // its sequencer has ended
+
+	stopping bool // it was told to stop
 
 	tasks  []*task
 	timers []timer
@@ -67,7 +70,7 @@ func (w *world) boot() {
 	retries := objectstore.RetryConfig{
 		Attempts: w.profile.attempts, HedgeDelay: -1, Budget: 24 * time.Hour, AttemptTimeout: 24 * time.Hour, BaseDelay: 1, MaxDelay: 1,
 	}
-	gate := &gate{w: w, inner: w.faulty}
+	gate := &gate{w: w, inner: w.torn}
 	a.store = objectstore.WithRetry(gate, retries, a.now, rand.New(rand.NewPCG(a.rng.Uint64(), 0)), w.discard)
 	log, err := bucketlog.New(a.store, bucketlog.Config{Prefix: logShard, SlotLife: slotLife, ReadAhead: 1, KeepSnapshots: 2}, a.id16, w.discard)
 	if err != nil {
@@ -281,6 +284,26 @@ func (a *agent) end(err error) {
 	a.after(time.Second, "exit", func() { a.w.kill(a) })
 }
 
+// stop is how barge.Agent ends when it is told to: no new requests, what waits is written, the session is sealed, a last checkpoint.
+func (a *agent) stop() {
+	a.ready, a.stopping = false, true
+	a.w.counts["agents stopped"]++
+	a.w.note("stop", a.label(), 0)
+	for _, t := range a.tasks {
+		if t.name == "compactor" {
+			t.until = math.MaxInt64 // its context has ended; what it does is cut where it stands
+		}
+	}
+	a.w.spawn(a, "stop", func(*task) {
+		a.batches.core.Drain(a.now())
+		a.batches.act()
+		a.w.await(a.batches.core.Idle)
+		if _, err := a.Do(a.w.ctx, metadata.SealSession{Session: a.session}); err == nil {
+			a.take(metadata.StopEvent{})
+		}
+	})
+}
+
 // submit hands in a command as Sequencer.Submit does.
 func (a *agent) submit(cmd metadata.Command, done func(metadata.Result, error)) {
 	if a.ended {
@@ -328,7 +351,7 @@ func (a *agent) work(*task) {
 	for {
 		if err := a.worker.Round(a.w.ctx); err != nil {
 			a.w.note("round", err.Error(), 0)
-			if corrupt(err) && a.core.Term() >= a.w.oracle.term { // one who was deposed finds what he knew of gone
+			if corrupt(err) && a.w.profile.torn == 0 && a.core.Term() >= a.w.oracle.term { // one who was deposed finds what he knew of gone
 				a.w.fault("rest", "background work of %s: %v", a.label(), err)
 			}
 		}

@@ -91,7 +91,7 @@ func (a *agent) fetch(p *poll) {
 		polled.OutOfRange = true
 	default:
 		polled.Failed = true
-		if corrupt(res.Err) {
+		if corrupt(res.Err) && a.w.profile.torn == 0 {
 			a.w.fault("rest", "consumer %d: %v", c.n, res.Err)
 		}
 	}

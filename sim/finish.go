@@ -29,6 +29,8 @@ const (
 func (w *world) finish() {
 	w.calm = true
 	w.faulty.Configure(storetest.FaultConfig{Sleep: w.sleep})
+	w.torn.Configure(storetest.FaultConfig{Sleep: w.sleep})
+	w.profile.torn = 0
 	w.note("calm", "", 0)
 	for _, a := range w.agents {
 		a.paused = false

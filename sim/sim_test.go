@@ -50,13 +50,13 @@ func TestWorldsAreClean(t *testing.T) {
 		t.Errorf("seed %d: %v", r.Seed, r.Violations)
 	})
 	t.Log(total.String())
-	for _, fault := range []string{"fail_before", "fail_after", "late", "landed", "conflict_before", "conflict_after", "own_exists", "own_exists_marked", "truncate", "delay", "unavailable", "no_date"} {
+	for _, fault := range []string{"fail_before", "fail_after", "late", "landed", "conflict_before", "conflict_after", "own_exists", "own_exists_marked", "truncate", "torn", "delay", "unavailable", "no_date"} {
 		if total.Faults[fault] == 0 {
 			t.Errorf("no world met the fault %s", fault)
 		}
 	}
 	for _, event := range []string{
-		"agents fenced", "agents killed", "agents paused", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
+		"agents fenced", "agents killed", "agents paused", "agents stopped", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
 		"batches not written", "batches of unknown outcome", "compactions", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
 		"starts from a snapshot", "table versions projected", "topics deleted", "slots truncated", "slow answers",
 	} {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/bargedata/barge/metadata"
@@ -60,6 +61,7 @@ type profile struct {
 	jobBytes       record.Len
 	inline         int64 // bytes of an object up to which it travels in its commit
 	weather        storetest.FaultConfig
+	torn           float64 // of reads of data, damaged on their way
 	kills, pauses  int // one in so many steps
 	jumps          int
 }
@@ -84,6 +86,7 @@ type world struct {
 
 	witness *witness
 	faulty  *storetest.Faulty
+	torn    *storetest.Faulty // over faulty: damages what is read of WAL objects and data files
 	oracle  *oracle
 
 	agents  []*agent // alive, oldest first
@@ -117,7 +120,7 @@ func Run(cfg Config) (res Result) {
 			w.fault("rest", "panic: %v\n%s", r, debug.Stack())
 		}
 		w.stopAll()
-		res = Result{Seed: cfg.Seed, Trace: w.hash, Steps: w.steps, Faults: w.faulty.Counts(), Counts: w.counts, Violations: w.violations}
+		res = Result{Seed: cfg.Seed, Trace: w.hash, Steps: w.steps, Faults: w.faults(), Counts: w.counts, Violations: w.violations}
 	}()
 	for w.steps < cfg.Steps && len(w.violations) == 0 {
 		w.turn()
@@ -129,6 +132,15 @@ func Run(cfg Config) (res Result) {
 	return res
 }
 
+// faults are the counts of what was injected, by kind.
+func (w *world) faults() map[string]int {
+	all := w.faulty.Counts()
+	for kind, n := range w.torn.Counts() {
+		all[kind] += n
+	}
+	return all
+}
+
 func newWorld(cfg Config) *world {
 	w := &world{
 		cfg: cfg, ctx: context.Background(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000, hash: 14695981039346656037,
@@ -138,6 +150,7 @@ func newWorld(cfg Config) *world {
 	memory := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
 	w.witness = &witness{Memory: memory, w: w, written: map[string]writing{}}
 	w.faulty = storetest.NewFaulty(w.witness, w.rng.Uint64(), w.profile.weather)
+	w.torn = storetest.NewFaulty(w.faulty, w.rng.Uint64(), storetest.FaultConfig{Torn: w.profile.torn, Only: isData, Sleep: w.sleep})
 	w.oracle = newOracle(w)
 	if err := w.oracle.open(); err != nil {
 		w.fault("rest", "oracle: %v", err)
@@ -163,6 +176,7 @@ func (w *world) draw() profile {
 		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], jobBytes: []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)],
 		kills: []int{250, 600, 1500, 100_000}[r.IntN(4)], pauses: []int{300, 800, 100_000}[r.IntN(3)], jumps: []int{150, 400, 3000}[r.IntN(3)],
 	}
+	p.torn = []float64{0, 0, 0.02, 0.1}[r.IntN(4)]
 	bad := []float64{0, 0.01, 0.04, 0.1}[r.IntN(4)]
 	if r.IntN(8) == 0 {
 		bad = 0.25
@@ -173,6 +187,12 @@ func (w *world) draw() profile {
 		NoDate: []float64{0, 0.1, 1}[r.IntN(3)], Sleep: w.sleep,
 	}
 	return p
+}
+
+// isData tells the objects whose readers find damage and read again: WAL objects and data files. A damaged slot or snapshot of the log is
+// something else, see damageSnapshot.
+func isData(_ objectstore.Op, key string) bool {
+	return strings.HasPrefix(key, "wal/") || strings.Contains(key, "/_data/")
 }
 
 // note mixes one event into the trace.
@@ -306,7 +326,7 @@ func (w *world) skip() {
 // serving is the newest agent that is awake, nil if there is none.
 func (w *world) serving() *agent {
 	for i := len(w.agents) - 1; i >= 0; i-- {
-		if !w.agents[i].paused && !w.agents[i].ended {
+		if a := w.agents[i]; !a.paused && !a.ended && !a.stopping {
 			return w.agents[i]
 		}
 	}
@@ -348,6 +368,9 @@ func (w *world) chaos() {
 			a.paused = false
 			w.note("wake", a.label(), 0)
 		}
+	}
+	if a := w.serving(); a != nil && a.ready && r.IntN(2*w.profile.kills) == 0 {
+		a.stop()
 	}
 	switch r.IntN(40 * w.profile.jumps / 10) {
 	case 0, 1, 2: // a second agent though the first one is well
