@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bargedata/barge/compactor/fsck"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/objectstore/storetest"
@@ -52,6 +53,7 @@ func (w *world) finish() {
 	w.oracle.leftovers(w.ctx)
 	w.saw(w.oracle.view, "view from the beginning")
 	w.replayAll()
+	w.fsck()
 	w.splice()
 }
 
@@ -431,4 +433,19 @@ func (w *world) copyUpTo(end uint64) *objectstore.Memory {
 		}
 	}
 	return to
+}
+
+// fsck has the product's own check look at the store that is left.
+func (w *world) fsck() {
+	report, err := fsck.Check(w.ctx, w.witness, fsck.Options{Cluster: cluster, Full: true, LogPrefix: logShard, Now: func() time.Time { return time.UnixMilli(w.now) }})
+	if err != nil {
+		w.fault("rest", "fsck: %v", err)
+		return
+	}
+	for _, f := range report.Findings {
+		if f.Key == w.witness.damaged || w.witness.written[f.Key].late {
+			continue
+		}
+		w.fault("objects", "fsck: %s", f)
+	}
 }

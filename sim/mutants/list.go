@@ -180,7 +180,7 @@ func mutants() []mutant {
 		{
 			"outputs-released-by-replace", "the files that enter stay",
 			[]edit{{"metadata/job.go", "	s.endJob(j, used)\n", "	s.endJob(j, nil)\n"}},
-			"objects", 50,
+			"objects rest", 50,
 		},
 		{
 			"released-before-replace", "inputs go only when what replaces them is in the log",
