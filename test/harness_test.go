@@ -275,8 +275,8 @@ func command(t testing.TB, env []string, stdin io.Reader, name string, args ...s
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		tail := errs.String()
-		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, tail[max(0, len(tail)-3000):])
+		said, tail := out.String(), errs.String()
+		t.Fatalf("%s %s: %v\n%s\n%s", filepath.Base(name), strings.Join(args, " "), err, said[max(0, len(said)-3000):], tail[max(0, len(tail)-3000):])
 	}
 	return out.Bytes()
 }

@@ -30,10 +30,11 @@ type loadSettings struct {
 	waiting    int // records without an answer, at most; the producer waits then
 }
 
-// load is three idempotent producers at work, each of another client library.
+// load is three idempotent producers at work, each of another client library, and a consumer that reads along.
 type load struct {
 	settings  loadSettings
 	producers []*producer
+	watcher   *watcher
 }
 
 // producer is one client that sends numbered records, number n to partition n % partitions, until it is stopped.
@@ -82,11 +83,74 @@ func startLoad(t *testing.T, brokers string, s loadSettings) *load {
 		mine[1] = name
 		return startOutside(t, name, program, slices.Concat(before, []string{brokers}, mine)...)
 	}
-	return &load{settings: s, producers: []*producer{
+	return &load{settings: s, watcher: startWatcher(t, brokers, s.topic), producers: []*producer{
 		startFranz(t, brokers, s),
 		outside("librdkafka", tool(t, "venv", "bin", "python"), filepath.Join("py", "load.py")),
 		outside("java", "java", "-Xmx256m", "-cp", jars, filepath.Join("java", "Load.java")),
 	}}
+}
+
+// watcher is a consumer at the end of the log. What it has been shown must stay, whatever happens to the agent that showed it.
+type watcher struct {
+	mu     sync.Mutex
+	seen   map[place]string // to the id of the record
+	faults []string
+}
+
+func startWatcher(t *testing.T, brokers, topic string) *watcher {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{seen: map[place]string{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		next := map[int32]int64{}
+		for ctx.Err() == nil {
+			fetches := client.PollFetches(ctx)
+			w.mu.Lock()
+			fetches.EachRecord(func(r *kgo.Record) {
+				if r.Offset != next[r.Partition] {
+					w.faults = append(w.faults, fmt.Sprintf("partition %d: offset %d was shown after %d", r.Partition, r.Offset, next[r.Partition]-1))
+				}
+				next[r.Partition] = r.Offset + 1
+				id, _, _ := strings.Cut(string(r.Value), " ")
+				w.seen[place{r.Partition, r.Offset}] = id
+			})
+			w.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		client.Close()
+	})
+	return w
+}
+
+// check wants everything that was shown to be what the log holds, and all of that to be shown in the end.
+func (w *watcher) check(t *testing.T, at map[place]string) {
+	t.Helper()
+	count := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.seen)
+	}
+	waitFor(t, time.Minute, "the consumer that reads along has been shown everything", func() bool { return count() >= len(at) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.faults) > 0 {
+		t.Fatalf("the consumer that reads along: %d faults, first: %s", len(w.faults), w.faults[0])
+	}
+	for p, id := range w.seen {
+		if at[p] != id {
+			t.Fatalf("a consumer was shown %s at offset %d of partition %d, which holds %q", id, p.offset, p.partition, at[p])
+		}
+	}
 }
 
 // startOutside runs a producer that speaks the lines of py/load.py.
@@ -296,6 +360,7 @@ func (l *load) check(t *testing.T, consumed []message) {
 	if int64(len(consumed)) != sent {
 		t.Fatalf("%d records served, %d acknowledged", len(consumed), sent)
 	}
+	l.watcher.check(t, at)
 	t.Logf("%d records acknowledged (%d without their offset), each served once and in order", sent, untold)
 }
 
