@@ -51,7 +51,8 @@ type Config struct {
 	InlineBytes int64
 	// MaxUploads is how many objects upload at a time. Default 8.
 	MaxUploads int
-	// MaxCommits is how many commits are handed in before the first is answered. Default 4.
+	// MaxCommits is how many commits are handed in before the first is answered. One that holds a batch which came too early is
+	// answered half a second late, and what it waits for comes behind it; hence a default of 16.
 	MaxCommits int
 	// RetryMin and RetryMax bound the wait before a commit that found nobody is repeated; it doubles. Default 50 ms, 1 s.
 	RetryMin, RetryMax time.Duration
@@ -70,7 +71,7 @@ func (c Config) withDefaults() Config {
 	c.FlushBytes = cmp.Or(c.FlushBytes, 8<<20)
 	c.BufferBytes = cmp.Or(c.BufferBytes, 256<<20)
 	c.MaxUploads = cmp.Or(c.MaxUploads, 8)
-	c.MaxCommits = cmp.Or(c.MaxCommits, 4)
+	c.MaxCommits = cmp.Or(c.MaxCommits, 16)
 	c.RetryMin = cmp.Or(c.RetryMin, 50*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)

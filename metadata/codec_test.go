@@ -153,7 +153,7 @@ func heldCommands() Entry {
 	return Entry{Seq: 302, Term: 7, Time: 1_790_000_000_125, Commands: []Command{
 		CommitObject{Session: 5, Counter: 1003, Settled: 1002, Key: "wal/1/h", Size: 165, Runs: runs, Held: []HeldBatch{{0, 1}, {1, 0}}},
 		CommitObject{Session: 5, Counter: 1004, Size: 170, Inline: make([]byte, 170), Runs: runs, Held: []HeldBatch{{1, 0}}},
-		CommitHeld{Session: 5, Counter: 1003, Run: 1},
+		CommitHeld{Session: 5, Counter: 1003, Batches: []HeldBatch{{0, 1}, {1, 0}}},
 	}}
 }
 
@@ -175,7 +175,7 @@ func goldenStateHeld(t testing.TB) *State {
 		CommitObject{Session: 3, Counter: 5, Size: 200, Inline: make([]byte, 200), Held: []HeldBatch{{0, 0}}, Runs: []CommitRun{
 			{Partition: p(2), Pos: 64, Batches: []CommitBatch{{Len: 33, Records: 1, ProducerID: 71, BaseSequence: 6}}},
 		}},
-		CommitHeld{Session: 3, Counter: 4, Run: 2},
+		CommitHeld{Session: 3, Counter: 4, Batches: []HeldBatch{{2, 0}}},
 	} {
 		e := Entry{Seq: s.next, Term: 3, Time: int64(200_000 + 1000*i), Commands: []Command{c}}
 		EncodeEntry(e)

@@ -121,16 +121,16 @@ type BatchResult struct {
 	Duplicate      bool
 }
 
-// CommitHeld judges the batches of one run that a CommitObject held back, and gives them their offsets as if they came now. The
-// object stays referred to until then. Without it they are judged when the CommitObject is repeated, and dropped when the
-// session is sealed or Settled passes Counter. Judging them twice is no error and no change. Needs level 2.
+// CommitHeld judges batches that a CommitObject held back, in the order of Held, and gives them their offsets as if they came
+// now. The object stays referred to until then. Without it they are judged when the CommitObject is repeated, and dropped when
+// the session is sealed or Settled passes Counter. Judging them twice is no error and no change. Needs level 2.
 //
 // It is answered with a CommitObjectResult: that of the whole object, as it is by now. Err: ErrSessionSealed,
 // ErrOutOfOrderCounter (nothing is kept under that counter), ErrLevel.
 type CommitHeld struct {
 	Session SessionID
 	Counter uint64
-	Run     int32 // in CommitObject.Runs
+	Batches []HeldBatch
 }
 
 // AllocateProducerIDs hands out Count consecutive producer ids.

@@ -176,7 +176,7 @@ func (w *wireWriter) command(c Command) {
 	case CommitHeld:
 		w.uvarint(uint64(c.Session))
 		w.uvarint(c.Counter)
-		w.varint(int64(c.Run))
+		w.heldBatches(c.Batches)
 	case CommitObject:
 		if tag == tagCommitObjectHeld {
 			w.heldBatches(c.Held)
@@ -244,7 +244,7 @@ func (r *wireReader) command(version byte) Command {
 	case tagCommitObjectHeld:
 		return r.commitObjectHeld(version)
 	case tagCommitHeld:
-		return CommitHeld{Session: SessionID(r.uvarint()), Counter: r.uvarint(), Run: r.int32()}
+		return CommitHeld{Session: SessionID(r.uvarint()), Counter: r.uvarint(), Batches: r.heldBatches()}
 	case tagOpenSessionLevel:
 		c := OpenSession{Agent: r.agent()}
 		if c.Agent.Level = r.uint32(); c.Agent.Level == 0 {

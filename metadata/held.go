@@ -80,28 +80,47 @@ func (s *State) commitHeld(c CommitHeld) Result {
 	if !ok {
 		return CommitObjectResult{Err: ErrOutOfOrderCounter}
 	}
-	return CommitObjectResult{Batches: s.judgeHeld(ss, i, func(run int32) bool { return run == c.Run })}
+	named := make(map[HeldBatch]bool, len(c.Batches))
+	for _, h := range c.Batches {
+		named[h] = true
+	}
+	return CommitObjectResult{Batches: s.judgeHeld(ss, i, func(h HeldBatch) bool { return named[h] })}
 }
 
-// judgeHeld judges what is held back of the i-th result of ss in the runs that which names, and returns the result as it is
-// then. Frozen states and earlier answers keep the old one.
-func (s *State) judgeHeld(ss *session, i int, which func(run int32) bool) [][]BatchResult {
+// judgeHeld judges those batches that the i-th result of ss holds back and which names, and returns the result as it is then.
+// Frozen states and earlier answers keep the old one.
+func (s *State) judgeHeld(ss *session, i int, which func(HeldBatch) bool) [][]BatchResult {
 	r := ss.results[i]
 	if r.held == nil {
 		return r.batches
 	}
 	batches := slices.Clone(r.batches)
+	changed := false
 	var rest []heldRun
 	for _, h := range r.held.runs {
-		if !which(h.run) {
-			rest = append(rest, h)
+		now, later := h, h
+		now.batches, later.batches = nil, nil
+		for _, b := range h.batches {
+			if which(HeldBatch{h.run, b.at}) {
+				now.batches = append(now.batches, b)
+			} else {
+				later.batches = append(later.batches, b)
+			}
+		}
+		if len(later.batches) > 0 {
+			rest = append(rest, later)
+		}
+		if len(now.batches) == 0 {
 			continue
 		}
+		changed = true
 		batches[h.run] = slices.Clone(batches[h.run])
-		s.commitHeldRun(&h, r.held.object, batches[h.run])
-		s.unref(r.held.object)
+		s.commitHeldRun(&now, r.held.object, batches[h.run])
+		if len(later.batches) == 0 {
+			s.unref(r.held.object)
+		}
 	}
-	if len(rest) == len(r.held.runs) {
+	if !changed {
 		return r.batches
 	}
 	next := objectResult{counter: r.counter, batches: batches}
@@ -168,11 +187,15 @@ func (w *wireWriter) heldBatches(held []HeldBatch) {
 	}
 }
 
-func (r *wireReader) commitObjectHeld(version byte) Command {
-	var held []HeldBatch
+func (r *wireReader) heldBatches() (held []HeldBatch) {
 	for range r.count(2) {
 		held = append(held, HeldBatch{Run: r.int32(), Batch: r.int32()})
 	}
+	return held
+}
+
+func (r *wireReader) commitObjectHeld(version byte) Command {
+	held := r.heldBatches()
 	if r.err == nil && (len(r.b) == 0 || r.b[0] != tagCommitObject && r.b[0] != tagCommitObjectInline) {
 		r.fail("batches held back of no commit")
 	}

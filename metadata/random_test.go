@@ -159,10 +159,10 @@ func (l *randomLog) commitHeld() Command {
 			if l.rng.IntN(4) == 0 {
 				return CommitObject{Session: id, Counter: r.counter}
 			}
-			return CommitHeld{Session: id, Counter: r.counter, Run: r.held.runs[0].run}
+			return CommitHeld{Session: id, Counter: r.counter, Batches: []HeldBatch{{r.held.runs[0].run, r.held.runs[0].batches[l.rng.IntN(len(r.held.runs[0].batches))].at}}}
 		}
 	}
-	return CommitHeld{Session: l.session(), Counter: l.counter, Run: l.rng.Int32N(3)}
+	return CommitHeld{Session: l.session(), Counter: l.counter, Batches: []HeldBatch{{l.rng.Int32N(3), l.rng.Int32N(3)}}}
 }
 
 // levelOrForget lets agents of level 1 live for a while before it seals them.
@@ -172,7 +172,7 @@ func (l *randomLog) levelOrForget() Command {
 			return SealSession{Session: id}
 		}
 	}
-	if l.rng.IntN(3) == 0 {
+	if l.rng.IntN(2) == 0 {
 		return RaiseLevel{Level: uint32(l.rng.IntN(MaxLevel + 1))}
 	}
 	return ForgetSession{Session: SessionID(l.rng.Uint64N(uint64(l.state.lastSession) + 2))}

@@ -254,7 +254,12 @@ func (s *script) parse(line string) Command {
 		}
 		return c
 	case "commit-held":
-		return CommitHeld{Session: SessionID(f.num("session")), Counter: uint64(f.num("counter")), Run: int32(f.num("run"))}
+		c := CommitHeld{Session: SessionID(f.num("session")), Counter: uint64(f.num("counter"))}
+		for _, at := range f.list("batches") {
+			run, batch, _ := strings.Cut(at, ".")
+			c.Batches = append(c.Batches, HeldBatch{int32(atoi(s.t, run)), int32(atoi(s.t, batch))})
+		}
+		return c
 	case "set":
 		c := SetKeys{Space: f.str("space")}
 		for _, op := range list {

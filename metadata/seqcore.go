@@ -23,6 +23,7 @@ type SequencerCore struct {
 
 	queue      []*Submission
 	queueBytes int
+	launched   uint64  // commands put in flight since the start
 	flight     *flight // the one append under way, nil if none
 	waiting    bool    // flight is between two tries
 
@@ -40,6 +41,8 @@ type SequencerCore struct {
 	truncateBelow uint64 // a checkpoint that has not been followed by a truncation yet, 0 if none
 	truncating    bool
 
+	parking parking
+
 	stopping bool
 	gaveUp   bool // stopping took too long
 	ended    bool
@@ -47,6 +50,7 @@ type SequencerCore struct {
 
 // sequencerView is what the core asks of the View it has applied: *View is one.
 type sequencerView interface {
+	parkingView
 	// OldestInline is the lowest slot that holds bytes somebody may still read; false if none does.
 	OldestInline() (slot uint64, ok bool)
 }
@@ -91,9 +95,14 @@ func (c *SequencerCore) Step(ev SequencerEvent, now int64) []SequencerAction {
 		if c.stopping {
 			return []SequencerAction{RefuseAction{[]*Submission{ev.Sub}}}
 		}
-		c.queue = append(c.queue, ev.Sub)
-		c.queueBytes += len(ev.Sub.encoded)
-		return c.launch(nil, now)
+		c.enqueue(ev.Sub)
+		return c.launch(c.keepTicking(nil), now)
+	case TickEvent:
+		if c.stopping {
+			return nil
+		}
+		c.ticked()
+		return c.launch(c.keepTicking(nil), now)
 	case AppendedEvent:
 		return c.appended(ev.Err, now)
 	case RetryEvent:
@@ -125,8 +134,8 @@ func (c *SequencerCore) Step(ev SequencerEvent, now int64) []SequencerAction {
 	case StopEvent:
 		c.stopping = true
 		var acts []SequencerAction
-		if len(c.queue) > 0 {
-			acts = append(acts, RefuseAction{c.queue})
+		if group := append(c.queue, c.abandon()...); len(group) > 0 {
+			acts = append(acts, RefuseAction{group})
 			c.queue, c.queueBytes = nil, 0
 		}
 		return c.finish(c.tell(acts, c.asked, errEnded))
@@ -155,6 +164,7 @@ func (c *SequencerCore) launch(acts []SequencerAction, now int64) []SequencerAct
 		n++
 	}
 	f := &flight{id: c.ids(), group: c.queue[:n:n], below: c.asked}
+	c.launched += uint64(n)
 	c.queue = c.queue[n:]
 	c.queueBytes -= size
 	c.time = c.entryTime(now)
@@ -195,6 +205,7 @@ func (c *SequencerCore) appended(err error, now int64) []SequencerAction {
 		return c.End(fmt.Errorf("append entry %d of term %d (%d bytes): %w", f.entry.Seq, c.term, len(f.body), err))
 	}
 	c.flight = nil
+	c.parking.applied = c.launched
 	c.next++
 	c.sinceEntries++
 	c.sinceBytes += int64(len(f.body))
@@ -327,9 +338,9 @@ func (c *SequencerCore) finish(acts []SequencerAction) []SequencerAction {
 // can not go on; an end that the core decides itself comes as an EndAction.
 func (c *SequencerCore) End(err error) []SequencerAction {
 	c.ended = true
-	group := c.queue
+	group := append(c.queue, c.abandon()...)
 	if c.flight != nil {
-		group = append(c.flight.group, c.queue...)
+		group = append(c.flight.group, group...)
 	}
 	c.queue, c.flight = nil, nil
 	return append(c.tell([]SequencerAction{RefuseAction{group}}, c.asked, errEnded), EndAction{err})

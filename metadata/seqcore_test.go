@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/bargedata/barge/record"
 )
 
 // The core driven by a seeded scheduler: whatever happens, one append at a time, slots without gaps, the same bytes on
@@ -151,6 +153,10 @@ func (s *coreSim) open() (n int) {
 
 // OldestInline lets the core have a view in which bytes come and go.
 func (s *coreSim) OldestInline() (uint64, bool) { return s.inline, s.inline > 0 }
+
+func (s *coreSim) Level() uint32 { return 1 }
+
+func (s *coreSim) nextSequence(record.Partition, int64) (int16, int32, bool) { return 0, 0, false }
 
 func (s *coreSim) endCheckpoint() {
 	s.checkpointing = false

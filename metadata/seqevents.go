@@ -11,6 +11,9 @@ type Submission struct {
 	cmd     Command
 	encoded []byte
 	done    func(Result, error)
+
+	object *parkedObject // of a CommitObject of which something is held back
+	held   *stretch      // of the CommitHeld that the core itself queued, which has no done
 }
 
 // NewSubmission encodes cmd. done is called once, when an AnswerAction or a RefuseAction is carried out. ErrInvalidCommand:
@@ -48,6 +51,8 @@ type (
 	AppendedEvent struct{ Err error }
 	// RetryEvent says that the time of a WaitAction has passed.
 	RetryEvent struct{}
+	// TickEvent says that the time of a TickAction has passed.
+	TickEvent struct{}
 	// CheckpointedEvent answers a CheckpointAction with what Log.Checkpoint returned.
 	CheckpointedEvent struct {
 		Seq uint64 // below which the snapshot holds all
@@ -84,6 +89,8 @@ type (
 	AnswerAction struct{ flight *flight }
 	// RefuseAction wants Refuse called.
 	RefuseAction struct{ group []*Submission }
+	// TickAction wants a TickEvent after D: something is held back and its time must pass. One is under way at a time.
+	TickAction struct{ D time.Duration }
 	// CheckpointAction wants View.Freeze called, then what it gave encoded and published with Log.Checkpoint and Term, and then
 	// a CheckpointedEvent. One is under way at a time.
 	CheckpointAction struct{ Term uint64 }
@@ -148,7 +155,7 @@ func (a ApplyAction) Refuse() { refuse(a.flight.group) }
 // Answer gives the commands of the entry their results.
 func (a AnswerAction) Answer() {
 	for i, sub := range a.flight.group {
-		sub.done(a.flight.results[i], nil)
+		sub.answer(a.flight.results[i], nil)
 	}
 }
 
@@ -157,7 +164,19 @@ func (a RefuseAction) Refuse() { refuse(a.group) }
 
 func refuse(group []*Submission) {
 	for _, sub := range group {
-		sub.done(nil, fmt.Errorf("sequencer stops: %w", ErrUnavailable))
+		sub.answer(nil, fmt.Errorf("sequencer stops: %w", ErrUnavailable))
+	}
+}
+
+// answer hands a command its outcome; that of what is held back comes in parts.
+func (s *Submission) answer(r Result, err error) {
+	switch {
+	case s.held != nil:
+		s.held.object.later(r, err)
+	case s.object != nil:
+		s.object.first(r, err)
+	default:
+		s.done(r, err)
 	}
 }
 
@@ -171,6 +190,7 @@ func (a TellAction) Tell() {
 func (SubmitEvent) sequencerEvent()       {}
 func (AppendedEvent) sequencerEvent()     {}
 func (RetryEvent) sequencerEvent()        {}
+func (TickEvent) sequencerEvent()         {}
 func (CheckpointedEvent) sequencerEvent() {}
 func (TruncatedEvent) sequencerEvent()    {}
 func (AskEvent) sequencerEvent()          {}
@@ -185,6 +205,7 @@ func (WaitAction) sequencerAction()         {}
 func (ApplyAction) sequencerAction()        {}
 func (AnswerAction) sequencerAction()       {}
 func (RefuseAction) sequencerAction()       {}
+func (TickAction) sequencerAction()         {}
 func (CheckpointAction) sequencerAction()   {}
 func (TruncateAction) sequencerAction()     {}
 func (ConfirmAction) sequencerAction()      {}

@@ -18,6 +18,7 @@ type SequencerConfig struct {
 	QueueCommands     int           // commands that wait for an append, default 10,000; Submit and Do wait for room
 	QueueBytes        int           // the same in encoded bytes, default 64 MiB
 	QueueQuestions    int           // callers of Confirm who wait, default 10,000; further ones wait for room
+	ParkedBatches     int           // that wait for an earlier one of their producer, default 10,000; a further one is judged at once
 	CheckpointEntries uint64        // default 2,000
 	CheckpointBytes   int64         // of entries, default 64 MiB
 	StopTimeout       time.Duration // for the append in flight and the last checkpoint, default 10 s
@@ -39,6 +40,7 @@ func (c SequencerConfig) withDefaults() SequencerConfig {
 	orInt(&c.QueueCommands, 10_000)
 	orInt(&c.QueueBytes, 64<<20)
 	orInt(&c.QueueQuestions, 10_000)
+	orInt(&c.ParkedBatches, 10_000)
 	if c.CheckpointEntries == 0 {
 		c.CheckpointEntries = 2000
 	}
@@ -80,7 +82,7 @@ type Sequencer struct {
 }
 
 type sequencerCounters struct {
-	term, entries, commands, bytes, unknowns, confirms, checkpoints, checkpointFailures, truncations, truncationFailures atomic.Uint64
+	term, entries, commands, bytes, unknowns, confirms, checkpoints, checkpointFailures, truncations, truncationFailures, parked, parkedInVain, parkedTooMany atomic.Uint64
 }
 
 // SequencerStats counts since the start of Run.
@@ -95,6 +97,9 @@ type SequencerStats struct {
 	CheckpointFailures uint64
 	Truncations        uint64 // calls of Log.Truncate that succeeded, whether or not a slot was old enough to go
 	TruncationFailures uint64
+	Parked             uint64 // batches that waited for an earlier one of their producer
+	ParkedInVain       uint64 // of those: it did not come in time
+	ParkedTooMany      uint64 // batches that did not wait because too many did
 }
 
 // NewSequencer makes a Sequencer over log that feeds view. ids makes the random identity of an append; it is called by
@@ -116,6 +121,7 @@ func (s *Sequencer) Stats() SequencerStats {
 		Term: c.term.Load(), Entries: c.entries.Load(), Commands: c.commands.Load(), EntryBytes: c.bytes.Load(),
 		Unknowns: c.unknowns.Load(), Confirms: c.confirms.Load(), Checkpoints: c.checkpoints.Load(), CheckpointFailures: c.checkpointFailures.Load(),
 		Truncations: c.truncations.Load(), TruncationFailures: c.truncationFailures.Load(),
+		Parked: c.parked.Load(), ParkedInVain: c.parkedInVain.Load(), ParkedTooMany: c.parkedTooMany.Load(),
 	}
 }
 
@@ -291,6 +297,9 @@ func (s *Sequencer) serve(ctx context.Context, core *SequencerCore) error {
 		case <-sh.retry:
 			sh.retry = nil
 			ev = RetryEvent{}
+		case <-sh.tick:
+			sh.tick = nil
+			ev = TickEvent{}
 		case done := <-sh.checkpointed:
 			ev = done
 		case err := <-sh.truncated:
@@ -330,6 +339,7 @@ type seqShell struct {
 	truncated    chan error
 	confirmed    chan error
 	retry        <-chan time.Time
+	tick         <-chan time.Time
 	confirmAgain <-chan time.Time
 	over         bool
 	err          error
@@ -364,6 +374,8 @@ func (sh *seqShell) step(ev SequencerEvent) {
 			act.Answer()
 		case RefuseAction:
 			act.Refuse()
+		case TickAction:
+			sh.tick = time.After(act.D)
 		case CheckpointAction:
 			sh.checkpoint(act.Term)
 		case TruncateAction:
@@ -380,6 +392,15 @@ func (sh *seqShell) step(ev SequencerEvent) {
 			sh.over, sh.err = true, act.Err
 		}
 	}
+	sh.parking()
+}
+
+// parking tells who watches how often runs had to wait.
+func (sh *seqShell) parking() {
+	s := sh.core.parking.stats
+	sh.counters.parked.Store(s.parked)
+	sh.counters.parkedInVain.Store(s.expired)
+	sh.counters.parkedTooMany.Store(s.refused)
 }
 
 // apply feeds the View. When it can not, all is over.

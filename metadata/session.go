@@ -112,7 +112,7 @@ func (s *State) commitObject(c CommitObject) Result {
 		if !ok {
 			return CommitObjectResult{Err: ErrOutOfOrderCounter}
 		}
-		return CommitObjectResult{Batches: s.judgeHeld(ss, i, func(int32) bool { return true })}
+		return CommitObjectResult{Batches: s.judgeHeld(ss, i, func(HeldBatch) bool { return true })}
 	}
 	switch {
 	case !c.valid() || !c.validHeld():

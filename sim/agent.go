@@ -236,6 +236,8 @@ func (a *agent) carryOut(actions []metadata.SequencerAction) {
 			a.w.spawn(a, "append", func(*task) { a.take(metadata.AppendedEvent{Err: act.Append(a.w.ctx, a.log)}) })
 		case metadata.WaitAction:
 			a.after(act.D, "append again", func() { a.take(metadata.RetryEvent{}) })
+		case metadata.TickAction:
+			a.after(act.D, "tick", func() { a.take(metadata.TickEvent{}) })
 		case metadata.ApplyAction:
 			if a.reader != nil {
 				act.Entry().EachInline(a.reader.Seed)

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -122,7 +123,7 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 func accepted(r metadata.CommitObjectResult) bool {
 	for _, run := range r.Batches {
 		for _, b := range run {
-			if b.Err == nil && !b.Duplicate {
+			if b.Err == nil && !b.Duplicate || errors.Is(b.Err, metadata.ErrHeld) { // referred to until it is judged
 				return true
 			}
 		}
