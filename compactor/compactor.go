@@ -12,6 +12,7 @@ package compactor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -23,10 +24,18 @@ import (
 	"github.com/bargedata/barge/tableflow"
 )
 
+// movesLevel is the level of the log from which on runs may move and sessions be forgotten.
+const movesLevel = 2
+
 // View is what the compactor reads of the metadata.
 type View interface {
 	Pending() []metadata.PendingTopic // without runs
 	PendingRuns(ids ...record.TopicID) []metadata.PendingTopic
+	Backlog() metadata.Backlog
+	BacklogObjects(limit int, inline bool) []metadata.BacklogObject
+	RunsIn(objects map[string]bool) []metadata.PendingTopic
+	Jobs() []metadata.Job
+	Level() uint32
 	PendingTables(after record.TopicID, limit int) []metadata.PendingTable // by id
 	Released() []metadata.ReleasedObject
 	Tombstones() []metadata.Topic
@@ -66,6 +75,8 @@ func DefaultConfig() Config {
 type Stats struct {
 	Jobs, FailedJobs, Files, Rows, TableCommits, FailedTableCommits, ObjectsDeleted, Rounds int64
 	ObjectsSwept                                                                            int64 // that were never committed
+	ObjectsMoved, BytesMoved                                                                int64 // regrouped objects written
+	SessionsForgotten                                                                       int64
 }
 
 // Compactor runs one agent's background jobs. Make it with New, run it with Run; Stats is safe for concurrent use.
@@ -84,7 +95,8 @@ type Compactor struct {
 	retry   backoffs
 	sweeper sweeper
 
-	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, objectsSwept, rounds atomic.Int64
+	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, rounds atomic.Int64
+	objectsSwept, objectsMoved, bytesMoved, sessionsForgotten                               atomic.Int64
 }
 
 // New makes a compactor; nothing starts.
@@ -94,7 +106,7 @@ func New(cfg Config, view View, log metadata.Doer, store objectstore.Store, now 
 		heads:   newHeadCache(headCacheBytes),
 		retry:   backoffs{},
 		sweeper: sweeper{done: map[metadata.SessionID]swept{}},
-		tokens:  tokenBucket{perSecond: float64(cfg.CommitBudget), burst: float64(cfg.CommitBudget)},
+		tokens:  newTokenBucket(cfg.CommitBudget),
 	}
 }
 
@@ -103,7 +115,9 @@ func (c *Compactor) Stats() Stats {
 	return Stats{
 		Jobs: c.jobs.Load(), FailedJobs: c.failedJobs.Load(), Files: c.files.Load(), Rows: c.rows.Load(),
 		TableCommits: c.tableCommits.Load(), FailedTableCommits: c.failedTableCommits.Load(),
-		ObjectsDeleted: c.objectsDeleted.Load(), ObjectsSwept: c.objectsSwept.Load(), Rounds: c.rounds.Load(),
+		ObjectsDeleted: c.objectsDeleted.Load(), Rounds: c.rounds.Load(),
+		ObjectsSwept: c.objectsSwept.Load(), ObjectsMoved: c.objectsMoved.Load(), BytesMoved: c.bytesMoved.Load(),
+		SessionsForgotten: c.sessionsForgotten.Load(),
 	}
 }
 
@@ -146,20 +160,33 @@ func (c *Compactor) patiently(ctx context.Context, work string, do func(context.
 	return c.retry.done(work, c.now(), do(ctx))
 }
 
+// regroupWork names regrouping among the pieces of work that wait after a failure; an object that could not be read is one, too.
+const regroupWork = "regroup"
+
+func jobOf(t metadata.Topic) string { return "job " + t.ID.Hex() }
+
+func objectOf(key string) string { return "object " + key }
+
 func (c *Compactor) compact(ctx context.Context) error {
 	now := c.now()
 	c.tokens.refill(now)
-	waiting := slices.DeleteFunc(c.view.Pending(), func(p metadata.PendingTopic) bool { return !c.retry.ready(jobOf(p.Topic), now) })
-	due := Due(waiting, now.UnixMilli(), int(c.tokens.have), c.cfg.Limits)
-	if len(due) == 0 {
-		return nil
+	if err := c.releaseOwn(ctx); err != nil {
+		return err
 	}
+	waiting := slices.DeleteFunc(c.view.Pending(), func(p metadata.PendingTopic) bool { return !c.retry.ready(jobOf(p.Topic), now) })
+	due := Due(waiting, now.UnixMilli(), c.tokens.grant(), c.cfg.Limits)
+	span := c.span(len(due) > 0, now)
 	ids := make([]record.TopicID, len(due))
 	for i, p := range due {
 		ids[i] = p.Topic.ID
 	}
+	for _, id := range dueInSpan(span, c.cfg.Limits) {
+		if slices.ContainsFunc(waiting, func(p metadata.PendingTopic) bool { return p.Topic.ID == id }) {
+			ids = append(ids, id)
+		}
+	}
 	var errs []error
-	for _, job := range Plan(c.view.PendingRuns(ids...), c.cfg.Limits) {
+	for _, job := range Plan(c.view.PendingRuns(ids...), span, c.cfg.Limits) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -168,37 +195,90 @@ func (c *Compactor) compact(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func jobOf(t metadata.Topic) string { return "job " + t.ID.Hex() }
+// releaseOwn gives up claims of this session that a job left behind: one whose release failed, or whose Replace was not
+// answered. Replace takes effect before its claim is given up or never, so nothing is undone.
+func (c *Compactor) releaseOwn(ctx context.Context) error {
+	for _, j := range c.view.Jobs() {
+		if j.Session != c.cfg.Session {
+			continue
+		}
+		if _, err := c.log.Do(ctx, metadata.ReleaseJob{Job: j.ID}); err != nil {
+			return fmt.Errorf("give up job %d: %w", j.ID, err)
+		}
+	}
+	return nil
+}
 
-// attempt runs a job. When one of several topics cannot be compacted (a damaged object, say), the others get their turn alone,
-// at the price of reading shared objects again; a file that would be more than readers take is tried with half of the runs; a store that does not answer is not asked for each topic.
+// span collects what is to be regrouped now, without objects that could not be read a short while ago.
+func (c *Compactor) span(due bool, now time.Time) Span {
+	if c.view.Level() < movesLevel || !c.retry.ready(regroupWork, now) {
+		return Span{}
+	}
+	scope := Regroup(c.view.Backlog(), due, now.UnixMilli(), c.cfg.Limits)
+	if scope == ScopeNone {
+		return Span{}
+	}
+	objects := c.view.BacklogObjects(c.cfg.Limits.JobObjects, scope == ScopeInline)
+	objects = slices.DeleteFunc(objects, func(o metadata.BacklogObject) bool { return !c.retry.ready(objectOf(o.Key), now) })
+	objects = cutObjects(objects, c.cfg.Limits)
+	keys := make(map[string]bool, len(objects))
+	for _, o := range objects {
+		keys[o.Key] = true
+	}
+	return Span{Objects: objects, Topics: c.view.RunsIn(keys)}
+}
+
+// attempt runs a job. When its runs cannot be moved, the files are tried without. When one of several topics cannot be compacted
+// (a damaged object, say), the others get their turn alone, at the price of reading shared objects again; a file that would be
+// more than readers take is tried with half of the runs; a store that does not answer is not asked for each topic.
 func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	err := c.runJob(ctx, job)
 	if err == nil {
-		c.jobs.Add(1)
-		for _, t := range job.Topics {
-			_ = c.retry.done(jobOf(t.Topic), c.now(), nil)
-			if t.Topic.TableEnabled() {
-				c.tokens.take(1)
-			}
-		}
+		c.succeeded(&job)
 		return nil
 	}
 	c.failedJobs.Add(1)
+	now := c.now()
+	if in, ok := errors.AsType[*inputError](err); ok && !affectsAll(err) {
+		_ = c.retry.done(objectOf(in.key), now, err)
+	}
+	if len(job.Moved) > 0 {
+		_ = c.retry.done(regroupWork, now, err)
+	}
 	if less, ok := smaller(job); ok && (errors.Is(err, tableflow.ErrTooManyRowGroups) || errors.Is(err, tableflow.ErrTooLarge)) {
 		return c.attempt(ctx, less) // what is left out is due again next time
 	}
-	if len(job.Topics) == 1 || ctx.Err() != nil || affectsAll(err) {
+	several := len(job.Topics) > 1 || len(job.Topics) == 1 && len(job.Moved) > 0
+	if !several || ctx.Err() != nil || affectsAll(err) {
 		for _, t := range job.Topics {
-			_ = c.retry.done(jobOf(t.Topic), c.now(), err)
+			_ = c.retry.done(jobOf(t.Topic), now, err)
 		}
 		return err
 	}
+	if len(job.Moved) > 0 {
+		return errors.Join(err, c.attempt(ctx, filesJob(job.Topics)))
+	}
 	errs := []error{err}
 	for _, t := range job.Topics {
-		errs = append(errs, c.attempt(ctx, onlyTopic(job, t)))
+		errs = append(errs, c.attempt(ctx, filesJob([]TopicJob{t})))
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Compactor) succeeded(job *Job) {
+	c.jobs.Add(1)
+	for _, t := range job.Topics {
+		_ = c.retry.done(jobOf(t.Topic), c.now(), nil)
+		if t.Topic.TableEnabled() {
+			c.tokens.take(1)
+		}
+	}
+	for _, o := range job.Objects {
+		_ = c.retry.done(objectOf(o.Key), c.now(), nil)
+	}
+	if len(job.Moved) > 0 {
+		_ = c.retry.done(regroupWork, c.now(), nil)
+	}
 }
 
 // affectsAll tells faults of the store or the log as a whole from those of a topic.
@@ -214,10 +294,19 @@ func affectsAll(err error) bool {
 	return false
 }
 
-// tokenBucket meters table commits by the injected clock.
+// tokenBucket meters table commits by the injected clock, over a minute. Once it is empty it grants nothing before it is half full: topics
+// that wait for the budget then share a job each half minute instead of one each a tick.
 type tokenBucket struct {
 	perSecond, burst, have float64
 	last                   time.Time
+	shut                   bool
+}
+
+// budgetPeriod is how long the budget is saved up for, in seconds.
+const budgetPeriod = 60
+
+func newTokenBucket(perSecond int) tokenBucket {
+	return tokenBucket{perSecond: float64(perSecond), burst: budgetPeriod * float64(perSecond)}
 }
 
 func (b *tokenBucket) refill(now time.Time) {
@@ -227,6 +316,15 @@ func (b *tokenBucket) refill(now time.Time) {
 		b.have = min(b.burst, b.have+d.Seconds()*b.perSecond)
 	}
 	b.last = now
+}
+
+// grant is how many commits may be made now.
+func (b *tokenBucket) grant() int {
+	b.shut = b.have < 1 || b.shut && b.have < b.burst/2
+	if b.shut {
+		return 0
+	}
+	return int(b.have)
 }
 
 func (b *tokenBucket) take(n int) { b.have = max(0, b.have-float64(n)) }

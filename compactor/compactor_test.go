@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,15 +36,28 @@ type lab struct {
 	lie    int32 // records more than there are, told to the log
 	sess   metadata.SessionID
 
-	uncommitted metadata.CommitObject // the last one that was uploaded
+	uncommitted metadata.CommitObject // the last one that was laid out
+	sent        map[record.Partition][]string
+	inline      map[string][]byte // objects in log entries
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000)}
+	l := &lab{
+		t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000),
+		sent: map[record.Partition][]string{}, inline: map[string][]byte{},
+	}
 	l.store = objectstore.NewMemory(func() time.Time { return l.clock })
-	l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{}).Session
+	l.open()
+	if res := ask[metadata.RaiseLevelResult](l, metadata.RaiseLevel{Level: metadata.MaxLevel}); res.Err != nil {
+		t.Fatal(res.Err)
+	}
 	return l
+}
+
+// open opens a new session.
+func (l *lab) open() {
+	l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{Agent: metadata.AgentInfo{Level: metadata.MaxLevel}}).Session
 }
 
 func (l *lab) Do(_ context.Context, cmd metadata.Command) (metadata.Result, error) {
@@ -68,7 +82,15 @@ func ask[R metadata.Result](l *lab, cmd metadata.Command) R {
 }
 
 func (l *lab) must(cmd metadata.Command) metadata.Result {
-	res := l.view.Apply(metadata.Entry{Seq: l.seq, Term: 1, Time: l.clock.UnixMilli(), Commands: []metadata.Command{cmd}})
+	e := metadata.Entry{Seq: l.seq, Term: 1, Time: l.clock.UnixMilli(), Commands: []metadata.Command{cmd}}
+	if c, ok := cmd.(metadata.CommitObject); ok && c.Inline != nil {
+		var err error
+		if e, err = metadata.DecodeEntry(metadata.EncodeEntry(e)); err != nil { // tells where it lies
+			l.t.Fatal(err)
+		}
+	}
+	e.EachInline(func(key string, body []byte) { l.inline[key] = body })
+	res := l.view.Apply(e)
 	l.seq++
 	return res[0]
 }
@@ -76,7 +98,7 @@ func (l *lab) must(cmd metadata.Command) metadata.Result {
 func (l *lab) compactor() *Compactor {
 	cfg := DefaultConfig()
 	cfg.Session, cfg.Cluster = l.sess, "lab"
-	return New(cfg, l.view, l, l.store, func() time.Time { return l.clock }, func() string {
+	return New(cfg, l.view, l, inlineStore{l.store, l.inline}, func() time.Time { return l.clock }, func() string {
 		return fmt.Sprintf("name%04d", l.names.Add(1))
 	}, slog.New(slog.DiscardHandler))
 }
@@ -108,13 +130,38 @@ func (l *lab) commitLast() {
 // produceUncommitted is produce up to the upload.
 func (l *lab) produceUncommitted(n int, topics ...metadata.Topic) string {
 	l.t.Helper()
+	parts := make([]record.Partition, len(topics))
+	for i, t := range topics {
+		parts[i].Topic = t.ID
+	}
+	slices.SortFunc(parts, record.Partition.Compare)
+	body := l.layOut(n, parts...)
+	if err := l.store.Put(l.t.Context(), l.uncommitted.Key, body); err != nil {
+		l.t.Fatal(err)
+	}
+	return l.uncommitted.Key
+}
+
+// layOut makes the next object, with a batch of n records for each partition in order, and its commit.
+func (l *lab) layOut(n int, parts ...record.Partition) (body []byte) {
+	l.t.Helper()
 	l.count++
 	w := record.NewObjectWriter(record.ObjectHeader{Session: uint64(l.sess), Counter: l.count}, 0)
 	commit := metadata.CommitObject{Session: l.sess, Counter: l.count, Settled: l.count, Key: record.ObjectKey(uint64(l.sess), l.count, "r")}
-	for _, t := range topics {
+	for _, p := range parts {
+		t, ok := l.view.TopicByID(p.Topic)
+		if !ok {
+			l.t.Fatalf("no topic %s", p.Topic)
+		}
+		name := t.Name
+		if p.Index > 0 {
+			name = fmt.Sprintf("%s/%d", name, p.Index)
+		}
 		b := record.NewBuilder(record.None)
 		for i := range n {
-			r := record.Record{Offset: record.Offset(i), Timestamp: l.clock.UnixMilli(), Value: fmt.Appendf(nil, "%s-%d-%d", t.Name, l.count, i)}
+			value := fmt.Sprintf("%s-%d-%d", name, l.count, i)
+			l.sent[p] = append(l.sent[p], value)
+			r := record.Record{Offset: record.Offset(i), Timestamp: l.clock.UnixMilli(), Value: []byte(value)}
 			if err := b.Append(&r); err != nil {
 				l.t.Fatal(err)
 			}
@@ -127,7 +174,6 @@ func (l *lab) produceUncommitted(n int, topics ...metadata.Topic) string {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		p := record.Partition{Topic: t.ID}
 		if err := w.Add(p, batch); err != nil {
 			l.t.Fatal(err)
 		}
@@ -143,11 +189,111 @@ func (l *lab) produceUncommitted(n int, topics ...metadata.Topic) string {
 		commit.Runs[i].Pos = runs[i].Pos
 	}
 	commit.Size = record.Len(len(body))
-	if err := l.store.Put(l.t.Context(), commit.Key, body); err != nil {
-		l.t.Fatal(err)
-	}
 	l.uncommitted = commit
-	return commit.Key
+	return body
+}
+
+// content reads a partition from its files and then its runs, wherever they lie, in offset order.
+func (l *lab) content(p record.Partition) (values []string) {
+	l.t.Helper()
+	next := record.Offset(0)
+	take := func(r *record.Record) bool {
+		if r.Offset != next {
+			l.t.Errorf("%s: offset %d follows %d", p, r.Offset, next-1)
+		}
+		next++
+		values = append(values, string(r.Value))
+		return true
+	}
+	for {
+		loc, err := l.view.Locate(p, next, 1<<40)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if len(loc.Slices) == 0 {
+			return values
+		}
+		for _, s := range loc.Slices {
+			if s.File != nil {
+				l.fileRecords(s, take)
+			} else {
+				l.runRecords(s.Run, take)
+			}
+			if next != s.End {
+				l.t.Fatalf("%s: records to %d in a slice to %d", p, next, s.End)
+			}
+		}
+	}
+}
+
+func (l *lab) fileRecords(s metadata.Slice, take func(*record.Record) bool) {
+	l.t.Helper()
+	file, err := tableflow.OpenFile(l.t.Context(), l.store, s.File.Key, int64(s.File.Size))
+	if err == nil {
+		err = file.Records(l.t.Context(), s.Part.RowGroup, s.Part.RowGroups, s.Part.Base, take)
+	}
+	if err != nil {
+		l.t.Fatalf("I6: %s: %v", s.File.Key, err)
+	}
+}
+
+func (l *lab) runRecords(run *metadata.Run, take func(*record.Record) bool) {
+	l.t.Helper()
+	rest, err := l.GetRange(l.t.Context(), run.Key, int64(run.Pos), int64(run.Len))
+	if err != nil {
+		l.t.Fatalf("I6: %s: %v", run.Key, err)
+	}
+	for next := run.Base; len(rest) > 0; {
+		batch, after, err := splitVerified(rest)
+		if err != nil {
+			l.t.Fatalf("I6: %s: %v", run.Key, err)
+		}
+		err = batch.Each(record.DefaultLimits(), func(r *record.Record) bool {
+			r.Offset += next - batch.BaseOffset()
+			return take(r)
+		})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		next += record.Offset(batch.OffsetCount())
+		rest = after
+	}
+}
+
+// GetRange reads an object of the store or of a log entry.
+func (l *lab) GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error) {
+	return inlineStore{l.store, l.inline}.GetRange(ctx, key, pos, length)
+}
+
+// inlineStore answers for objects that lie in log entries, too.
+type inlineStore struct {
+	objectstore.Store
+	inline map[string][]byte
+}
+
+func (s inlineStore) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
+	if body, ok := s.inline[key]; ok {
+		return bytes.Clone(body), nil
+	}
+	return s.Store.Get(ctx, key, maxBytes)
+}
+
+func (s inlineStore) GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error) {
+	if body, ok := s.inline[key]; ok {
+		return bytes.Clone(body[pos : pos+length]), nil
+	}
+	return s.Store.GetRange(ctx, key, pos, length)
+}
+
+// allThere tells where a partition does not hold what was produced to it, once and in order.
+func (l *lab) allThere(note string) {
+	l.t.Helper()
+	for p, want := range l.sent {
+		if got := l.content(p); !slices.Equal(got, want) {
+			t, _ := l.view.TopicByID(p.Topic)
+			l.t.Errorf("I6: %s: %s/%d holds %v, want %v", note, t.Name, p.Index, got, want)
+		}
+	}
 }
 
 // values reads partition 0 of a topic from its Parquet files, in offset order.
@@ -261,7 +407,7 @@ func TestRoundIsRepeatedSafelyAfterAnyFailure(t *testing.T) {
 					l.clock = l.clock.Add(11 * time.Minute)
 					// The next one is a new agent's: it seals the session that is gone, whose claims end with it.
 					l.must(metadata.SealSession{Session: l.sess})
-					l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{}).Session
+					l.open()
 				}
 				if !failed {
 					t.Fatal("the command was never given")

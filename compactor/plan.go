@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,30 +12,58 @@ import (
 
 // Limits bound what Plan puts into one job and how many tables it lets commit.
 type Limits struct {
-	JobBytes    record.Len    // WAL objects a job may read, whole objects counted; one object always fits
+	JobBytes    record.Len    // what a job may read: objects whole, sorted ones by the stretch; what one entry committed always fits
 	JobTopics   int           // files a job may write
+	JobObjects  int           // objects a job may regroup
+	JobRuns     int           // runs of theirs to look at, while planning; one object always fits
+	JobMoved    int           // partitions that a regrouped object may hold; one object's always fit
 	FileParts   int           // partitions in one file: each has row groups of its own, and a footer must stay readable
 	SmallBytes  record.Len    // a topic below this waits while the cluster is over its budget of table commits
 	MaxDeferral time.Duration // ... but never longer than this after it was due
 	Interval    time.Duration // commit interval of topics that set none; 0: the topic default
+
+	// A job regroups the rest of the objects it reads when there are RegroupBytes of them or the oldest is of RegroupAge: below
+	// that, another read of them costs less than one more object. Without a topic that is due, objects are regrouped when there are
+	// JobBytes of them, and those inside of log entries after InlineAge, because the log is not truncated before.
+	RegroupBytes          record.Len
+	RegroupAge, InlineAge time.Duration
 }
 
-// DefaultLimits keep a job's memory near 128 MiB of input and about as much output.
+// DefaultLimits keep a job's memory near 128 MiB of input and about as much output, and its Replace well below a log entry.
 func DefaultLimits() Limits {
-	return Limits{JobBytes: 128 << 20, JobTopics: 2048, FileParts: 1000, SmallBytes: 8 << 20, MaxDeferral: 15 * time.Minute}
+	return Limits{
+		JobBytes: 128 << 20, JobTopics: 512, JobObjects: 1024, JobRuns: 1 << 18, JobMoved: 1 << 14, FileParts: 1000,
+		SmallBytes: 8 << 20, MaxDeferral: 15 * time.Minute,
+		RegroupBytes: 16 << 20, RegroupAge: time.Minute, InlineAge: 5 * time.Minute,
+	}
 }
 
-// Job is one claimable piece of compaction: a span of WAL objects, each read once, and the topics whose runs in that span
-// become one Parquet file each.
+// Job is one claimable piece of compaction: a span of WAL objects, each read once, the topics whose runs become one Parquet file
+// each, and the runs that move into one object sorted by topic.
 type Job struct {
-	Objects []Input // in the order of their commits
-	Topics  []TopicJob
+	Objects []Input      // read whole, in the order of their commits
+	Ranges  []Range      // of sorted objects
+	Topics  []TopicJob   // files
+	Moved   []MovedGroup // by partition and offset
 }
 
 // Input is one WAL object a job reads.
 type Input struct {
 	Key  string
 	Size record.Len
+}
+
+// Range is a stretch of an object a job reads.
+type Range struct {
+	Key string
+	Pos record.Pos
+	Len record.Len
+}
+
+// MovedGroup is a stretch of a partition that moves: whole runs, one after another, none of them sorted.
+type MovedGroup struct {
+	Partition record.Partition
+	Runs      []metadata.Run
 }
 
 // TopicJob is one file to write.
@@ -49,18 +78,34 @@ type PartJob struct {
 	Runs      []metadata.Run
 }
 
-// Due picks the topics to compact at time now (milliseconds), the oldest first. A topic is due when its pending bytes reach
-// barge.table.commit.bytes or its oldest run has waited barge.table.commit.interval.ms. budget is how many table commits the
-// cluster may still make now: due topics under Limits.SmallBytes without an interval of their own wait when it is used up, at
-// most Limits.MaxDeferral. Topics a live job has are left out. Pure and deterministic; pending needs no runs here.
+// Due picks the topics to compact at time now (milliseconds). A topic is due when its pending bytes reach
+// barge.table.commit.bytes or its oldest run has waited barge.table.commit.interval.ms. Topics that would be due soon are taken
+// along, early by at most half of the longest interval that has passed: so topics fall into step, and share jobs and
+// objects from then on. budget is how many table commits the cluster may still make now: due topics under Limits.SmallBytes
+// without an interval of their own wait when it is used up, at most Limits.MaxDeferral, and nobody is taken along. Topics a live
+// job has are left out. Pure and deterministic; pending needs no runs here.
 func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []metadata.PendingTopic {
-	var due []metadata.PendingTopic
+	var due, early []metadata.PendingTopic
+	longest := time.Duration(0)
 	for _, p := range pending {
-		if !p.Claimed && p.Bytes > 0 && isDue(p, now, lim) {
-			due = append(due, p)
+		if p.Claimed || p.Bytes == 0 {
+			continue
+		}
+		if interval, _ := commitInterval(p.Topic, lim); now-p.Oldest >= interval.Milliseconds() {
+			longest = max(longest, interval)
 		}
 	}
-	sortByAge(due)
+	for _, p := range pending {
+		switch interval, _ := commitInterval(p.Topic, lim); {
+		case p.Claimed || p.Bytes == 0:
+		case isDue(p, now, lim):
+			due = append(due, p)
+		case now-p.Oldest >= (interval - longest/2).Milliseconds():
+			early = append(early, p)
+		}
+	}
+	inOrder(due)
+	inOrder(early)
 	kept := due[:0]
 	for _, p := range due {
 		if budget <= 0 && mayWait(p, now, lim) {
@@ -71,21 +116,43 @@ func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []m
 		}
 		kept = append(kept, p)
 	}
+	if len(kept) == 0 {
+		return nil // nothing is made for those alone that could wait
+	}
+	for _, p := range early {
+		if budget <= 0 {
+			break
+		}
+		if p.Topic.TableEnabled() {
+			budget--
+		}
+		kept = append(kept, p)
+	}
 	return kept
 }
 
-func sortByAge(topics []metadata.PendingTopic) {
+// inOrder sorts the oldest first, by the minute, then by topic id: topics that are neighbors in sorted objects go together, and
+// their stretches are read with one request.
+func inOrder(topics []metadata.PendingTopic) {
 	slices.SortStableFunc(topics, func(a, b metadata.PendingTopic) int {
-		return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Topic.Name, b.Topic.Name))
+		return cmp.Or(cmp.Compare(a.Oldest/60_000, b.Oldest/60_000), record.Partition{Topic: a.Topic.ID}.Compare(record.Partition{Topic: b.Topic.ID}))
 	})
 }
 
-// Plan makes jobs of the topics that are due, with their runs: each a span of objects and all topics that have runs in it. The jobs
-// share no topic; what a job leaves of a topic is due again afterwards. Pure and deterministic.
-func Plan(due []metadata.PendingTopic, lim Limits) []Job {
+// Plan makes jobs of the topics that are due, with all of their runs, and of the objects to regroup. The first one regroups
+// the span, where there is one. The jobs share no topic; what a job leaves of a topic is due again afterwards. Pure and deterministic.
+func Plan(due []metadata.PendingTopic, span Span, lim Limits) []Job {
 	due = slices.Clone(due)
-	sortByAge(due)
+	inOrder(due)
 	var jobs []Job
+	if job := regroupJob(due, span, lim); len(job.Objects) > 0 {
+		jobs = append(jobs, job)
+		taken := map[record.TopicID]bool{}
+		for _, id := range job.topicIDs() {
+			taken[id] = true
+		}
+		due = slices.DeleteFunc(due, func(p metadata.PendingTopic) bool { return taken[p.Topic.ID] })
+	}
 	for len(due) > 0 {
 		job, rest := nextJob(due, lim)
 		if len(job.Topics) == 0 {
@@ -95,6 +162,25 @@ func Plan(due []metadata.PendingTopic, lim Limits) []Job {
 		due = rest
 	}
 	return jobs
+}
+
+// topicIDs are all topics that the job touches, each once: first those of the files.
+func (j *Job) topicIDs() []record.TopicID {
+	seen := make(map[record.TopicID]bool, len(j.Topics))
+	var ids []record.TopicID
+	note := func(id record.TopicID) {
+		if !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	for i := range j.Topics {
+		note(j.Topics[i].Topic.ID)
+	}
+	for i := range j.Moved {
+		note(j.Moved[i].Partition.Topic)
+	}
+	return ids
 }
 
 func isDue(p metadata.PendingTopic, now int64, lim Limits) bool {
@@ -119,46 +205,108 @@ func mayWait(p metadata.PendingTopic, now int64, lim Limits) bool {
 	return now-p.Oldest < interval.Milliseconds()+lim.MaxDeferral.Milliseconds()
 }
 
-// nextJob takes the first due topic and all others that have runs in the same span of objects.
+// nextJob takes the due topics that have runs in the same span of objects. The rest of these objects stays what it is.
 func nextJob(due []metadata.PendingTopic, lim Limits) (Job, []metadata.PendingTopic) {
-	span := chooseSpan(due, lim)
-	chosen := make(map[string]bool, len(span))
-	for _, in := range span {
-		chosen[in.Key] = true
-	}
-	var job Job
+	span, size := chooseSpan(due, lim)
+	room := lim.JobBytes - size
+	var topics []TopicJob
 	var rest []metadata.PendingTopic
-	used := map[string]bool{}
 	for _, p := range due {
 		t := TopicJob{Topic: p.Topic}
-		if len(job.Topics) < lim.JobTopics {
-			t.Parts = chooseParts(p.Partitions, chosen, lim.FileParts)
+		if len(topics) < lim.JobTopics {
+			t.Parts = chooseParts(p.Partitions, func(r *metadata.Run) bool { return r.Sorted || span[r.Key] }, lim.FileParts)
 		}
-		if len(t.Parts) == 0 {
-			rest = append(rest, p)
+		if n := t.sortedBytes(); len(t.Parts) > 0 && (n == 0 || n <= room) {
+			room -= n
+			topics = append(topics, t)
 			continue
 		}
-		for _, part := range t.Parts {
-			for i := range part.Runs {
-				used[part.Runs[i].Key] = true
-			}
-		}
-		job.Topics = append(job.Topics, t)
+		rest = append(rest, p)
 	}
-	for _, in := range span {
-		if used[in.Key] {
-			job.Objects = append(job.Objects, in)
-		}
+	if len(topics) == 0 {
+		return sortedJob(due, lim)
 	}
-	return job, rest
+	return filesJob(topics), rest
 }
 
-// chooseParts takes the partitions with runs in the span, those that waited longest where there are more than one file holds.
-func chooseParts(partitions []metadata.PendingPartition, chosen map[string]bool, most int) []PartJob {
+// sortedJob takes due topics by what they have in sorted objects alone, where there is no room for more.
+func sortedJob(due []metadata.PendingTopic, lim Limits) (Job, []metadata.PendingTopic) {
+	room := lim.JobBytes
+	var topics []TopicJob
+	var rest []metadata.PendingTopic
+	for _, p := range due {
+		t := TopicJob{Topic: p.Topic}
+		if len(topics) < lim.JobTopics {
+			t.Parts = chooseParts(p.Partitions, func(r *metadata.Run) bool { return r.Sorted }, lim.FileParts)
+		}
+		if len(topics) == 0 && t.sortedBytes() > room {
+			t.Parts = cutByAge(t.Parts, room)
+		}
+		if n := t.sortedBytes(); len(t.Parts) > 0 && (len(topics) == 0 || n <= room) {
+			room -= n
+			topics = append(topics, t)
+			continue
+		}
+		rest = append(rest, p)
+	}
+	return filesJob(topics), rest
+}
+
+// sortedBytes is what the topic reads of sorted objects.
+func (t *TopicJob) sortedBytes() record.Len {
+	n := record.Len(0)
+	for _, part := range t.Parts {
+		for i := range part.Runs {
+			if part.Runs[i].Sorted {
+				n += part.Runs[i].Len
+			}
+		}
+	}
+	return n
+}
+
+// cutByAge keeps the oldest runs up to so many bytes, and those of the oldest entry time whatever their size. Runs of a partition do not
+// get younger, so each part keeps its front.
+func cutByAge(parts []PartJob, most record.Len) []PartJob {
+	bytes := map[int64]record.Len{}
+	for _, part := range parts {
+		for i := range part.Runs {
+			bytes[part.Runs[i].CommittedAt] += part.Runs[i].Len
+		}
+	}
+	times := slices.Sorted(maps.Keys(bytes))
+	last, total := times[0], bytes[times[0]]
+	for _, at := range times[1:] {
+		if total += bytes[at]; total > most {
+			break
+		}
+		last = at
+	}
+	var kept []PartJob
+	for _, part := range parts {
+		n := 0
+		for n < len(part.Runs) && part.Runs[n].CommittedAt <= last {
+			n++
+		}
+		if n > 0 {
+			kept = append(kept, PartJob{Partition: part.Partition, Runs: part.Runs[:n]})
+		}
+	}
+	return kept
+}
+
+// chooseParts takes the partitions whose runs begin with usable ones, those that waited longest where there are more than one
+// file holds. A part must start at the compacted end and have no hole, also where two objects of one entry time sort
+// otherwise than they were committed.
+func chooseParts(partitions []metadata.PendingPartition, usable func(*metadata.Run) bool, most int) []PartJob {
 	var parts []PartJob
 	for _, part := range partitions {
-		if runs := leadingRuns(part.Runs, chosen); len(runs) > 0 {
-			parts = append(parts, PartJob{Partition: part.Index, Runs: runs})
+		n := 0
+		for n < len(part.Runs) && usable(&part.Runs[n]) {
+			n++
+		}
+		if n > 0 {
+			parts = append(parts, PartJob{Partition: part.Index, Runs: part.Runs[:n]})
 		}
 	}
 	if len(parts) <= most {
@@ -170,68 +318,82 @@ func chooseParts(partitions []metadata.PendingPartition, chosen map[string]bool,
 	return parts
 }
 
-// chooseSpan returns the objects of the due topics in commit order, cut at JobBytes. All objects of the oldest entry time are
-// in it whatever their size: their order among themselves is not known here, and one of them begins some partition's part,
-// so a job always makes progress.
-func chooseSpan(due []metadata.PendingTopic, lim Limits) []Input {
-	type object struct {
-		in Input
-		at int64
-	}
-	byKey := map[string]object{}
+// chooseSpan returns the unsorted objects of the due topics in commit order, cut at JobBytes, and their size. All objects of the
+// oldest entry time are in it whatever their size: their order among themselves is not known here, and one of them begins the unsorted runs of
+// some partition, so a job always makes progress.
+func chooseSpan(due []metadata.PendingTopic, lim Limits) (span map[string]bool, size record.Len) {
+	var runs []*metadata.Run
 	for _, p := range due {
 		for _, part := range p.Partitions {
 			for i := range part.Runs {
-				r := &part.Runs[i]
-				byKey[r.Key] = object{Input{Key: r.Key, Size: r.ObjectSize}, r.CommittedAt}
+				runs = append(runs, &part.Runs[i])
 			}
 		}
 	}
-	objects := make([]object, 0, len(byKey))
-	for _, o := range byKey {
-		objects = append(objects, o)
-	}
-	slices.SortFunc(objects, func(a, b object) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.in.Key, b.in.Key))
-	})
-	var span []Input
-	var total record.Len
-	for _, o := range objects {
-		if len(span) > 0 && total+o.in.Size > lim.JobBytes && o.at != objects[0].at {
+	objects := unsortedObjects(runs)
+	span = make(map[string]bool, len(objects))
+	for _, r := range objects {
+		if len(span) > 0 && size+r.ObjectSize > lim.JobBytes && r.CommittedAt != objects[0].CommittedAt {
 			break
 		}
-		total += o.in.Size
-		span = append(span, o.in)
+		size += r.ObjectSize
+		span[r.Key] = true
 	}
-	return span
+	return span, size
 }
 
-// leadingRuns keeps runs while their object is in the span: a part must start at the compacted end and have no hole, also
-// where two objects of one entry time sort otherwise than they were committed.
-func leadingRuns(runs []metadata.Run, chosen map[string]bool) []metadata.Run {
-	for i := range runs {
-		if !chosen[runs[i].Key] {
-			return runs[:i]
+// unsortedObjects returns a run of each unsorted object, by time of commit and key.
+func unsortedObjects(runs []*metadata.Run) []*metadata.Run {
+	byKey := map[string]*metadata.Run{}
+	for _, r := range runs {
+		if !r.Sorted {
+			byKey[r.Key] = r
 		}
 	}
-	return runs
+	return slices.SortedFunc(maps.Values(byKey), func(a, b *metadata.Run) int {
+		return cmp.Or(cmp.Compare(a.CommittedAt, b.CommittedAt), cmp.Compare(a.Key, b.Key))
+	})
 }
 
-// onlyTopic is the part of a job that one of its topics needs.
-func onlyTopic(job Job, t TopicJob) Job {
-	needed := map[string]bool{}
-	for _, part := range t.Parts {
-		for i := range part.Runs {
-			needed[part.Runs[i].Key] = true
+// filesJob is the job that writes these files and moves nothing, with what it has to read.
+func filesJob(topics []TopicJob) Job {
+	job := Job{Topics: topics}
+	var runs []*metadata.Run
+	for _, t := range topics {
+		for _, part := range t.Parts {
+			for i := range part.Runs {
+				runs = append(runs, &part.Runs[i])
+			}
 		}
 	}
-	one := Job{Topics: []TopicJob{t}}
-	for _, in := range job.Objects {
-		if needed[in.Key] {
-			one.Objects = append(one.Objects, in)
-		}
+	for _, r := range unsortedObjects(runs) {
+		job.Objects = append(job.Objects, Input{Key: r.Key, Size: r.ObjectSize})
 	}
-	return one
+	job.Ranges = ranges(runs)
+	return job
+}
+
+// maxGap is how far apart two stretches of an object may lie that are read with one request, in bytes.
+const maxGap = 64 << 10
+
+// ranges are the stretches of sorted objects that hold the runs, by key and position. Stretches are joined over small gaps, of a
+// quarter of what is wanted at most.
+func ranges(runs []*metadata.Run) []Range {
+	sorted := slices.DeleteFunc(slices.Clone(runs), func(r *metadata.Run) bool { return !r.Sorted })
+	slices.SortFunc(sorted, func(a, b *metadata.Run) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Pos, b.Pos)) })
+	var found []Range
+	for _, r := range sorted {
+		if n := len(found); n > 0 && found[n-1].Key == r.Key {
+			last := &found[n-1]
+			gap := record.Len(r.Pos-last.Pos) - last.Len
+			if gap <= min(maxGap, last.Len/4) {
+				last.Len += gap + r.Len
+				continue
+			}
+		}
+		found = append(found, Range{Key: r.Key, Pos: r.Pos, Len: r.Len})
+	}
+	return found
 }
 
 // smaller is a job of about half as much of its one topic: fewer runs of each partition or, where there is one of each, fewer
@@ -256,5 +418,5 @@ func smaller(job Job) (Job, bool) {
 	default:
 		return Job{}, false
 	}
-	return onlyTopic(job, half), true
+	return filesJob([]TopicJob{half}), true
 }

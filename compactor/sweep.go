@@ -152,7 +152,20 @@ func (c *Compactor) sweepPage(ctx context.Context, s metadata.Session) (more boo
 	return true, nil
 }
 
-// forgetSession lets a session that was swept for the last time leave the state.
+// forgetSession lets a session that was swept for the last time leave the state. Before the log's level allows it, the session
+// stays, and another process sweeps it once more.
 func (c *Compactor) forgetSession(ctx context.Context, id metadata.SessionID) error {
+	if c.view.Level() < movesLevel {
+		return nil
+	}
+	res, err := metadata.Ask[metadata.ForgetSessionResult](ctx, c.log, metadata.ForgetSession{Session: id})
+	if err == nil {
+		err = res.Err
+	}
+	if err != nil {
+		return fmt.Errorf("forget session %d: %w", id, err)
+	}
+	c.sessionsForgotten.Add(1)
+	c.logger.InfoContext(ctx, "forgot a session that was swept for the last time", "session", uint64(id))
 	return nil
 }

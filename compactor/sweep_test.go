@@ -90,7 +90,7 @@ func (l *lab) rounds(c *Compactor) {
 func (l *lab) seal() (old metadata.SessionID) {
 	old = l.sess
 	l.must(metadata.SealSession{Session: old})
-	l.sess = ask[metadata.OpenSessionResult](l, metadata.OpenSession{}).Session
+	l.open()
 	l.count = 0
 	return old
 }
@@ -121,6 +121,9 @@ func TestUncommittedObjectsOfASealedSessionAreSwept(t *testing.T) {
 	l.rounds(c)
 	if l.exists(late) {
 		t.Errorf("%s, which landed after the second sweep, is left a day later", late)
+	}
+	if slices.ContainsFunc(l.view.Sessions(), func(s metadata.Session) bool { return s.ID == old }) {
+		t.Error("the session is still in the state after its last sweep")
 	}
 	if !l.exists(kept) {
 		t.Error("I8: an object with runs was swept")

@@ -62,6 +62,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter("barge_table_commits_total", "Versions added to Delta tables.", float64(b.TableCommits))
 		counter("barge_table_failed_commits_total", "Commits to Delta tables that failed.", float64(b.FailedTableCommits))
 		counter("barge_compactor_deleted_objects_total", "Objects deleted after their grace.", float64(b.ObjectsDeleted))
+		counter("barge_compactor_swept_objects_total", "Objects deleted that were never committed.", float64(b.ObjectsSwept))
+		counter("barge_compactor_regrouped_objects_total", "Objects written for records of topics that were not due.", float64(b.ObjectsMoved))
+		counter("barge_compactor_regrouped_bytes_total", "Bytes of those objects.", float64(b.BytesMoved))
+		counter("barge_compactor_forgotten_sessions_total", "Sessions that left the state after their last sweep.", float64(b.SessionsForgotten))
 	}
 	if c.src.More != nil {
 		for _, v := range c.src.More() {

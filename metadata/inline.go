@@ -54,37 +54,6 @@ func inlineBytes(c Command) int {
 	return 0
 }
 
-// inlineList finds the oldest of the objects that lie in entries. Ids ascend, and so do the slots of their objects; those of
-// objects that have gone are dropped as they come to the front, and all together when they are the most.
-type inlineList struct {
-	ids  []uint64
-	live int
-}
-
-func (l *inlineList) add(id uint64) {
-	l.ids = append(l.ids, id)
-	l.live++
-}
-
-// drop is told that one of the list's objects has left objects.
-func (l *inlineList) drop(objects map[uint64]*object) {
-	l.live--
-	n := 0
-	for n < len(l.ids) && objects[l.ids[n]] == nil {
-		n++
-	}
-	l.ids = l.ids[n:]
-	if len(l.ids) > 2*l.live+64 {
-		live := make([]uint64, 0, l.live)
-		for _, id := range l.ids {
-			if objects[id] != nil {
-				live = append(live, id)
-			}
-		}
-		l.ids = live
-	}
-}
-
 // OldestInline returns the lowest slot that holds an object which runs refer to, false when there is none. Slots from there on
 // must stay.
 func (v *View) OldestInline() (slot uint64, ok bool) {

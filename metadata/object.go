@@ -10,7 +10,10 @@ type object struct {
 	inline bool // lies in the entry of slot, from pos of its body on
 	slot   uint64
 	pos    record.Pos
-	refs   int // runs that lie in it; derived, not encoded
+
+	// Derived, not encoded.
+	refs int   // runs that lie in it
+	at   int64 // the oldest of their CommittedAt that there was
 }
 
 // name is how readers ask for it.
@@ -27,6 +30,10 @@ func (s *State) addObject(id uint64, o *object) {
 	if o.inline {
 		s.inline.add(id)
 	}
+	if !o.sorted {
+		s.raw.add(id)
+		s.rawBytes += o.size
+	}
 }
 
 // dropObject lets go of an object that nothing refers to any more. One that lies in an entry goes when the log is
@@ -34,6 +41,10 @@ func (s *State) addObject(id uint64, o *object) {
 func (s *State) dropObject(id uint64) {
 	o := s.objects[id]
 	delete(s.objects, id)
+	if !o.sorted {
+		s.raw.drop(s.objects)
+		s.rawBytes -= o.size
+	}
 	if o.inline {
 		s.inline.drop(s.objects)
 	} else {
@@ -75,7 +86,11 @@ func (s *State) countRun(t *topicState, r *run) {
 	t.runBytes += r.len
 	t.runCount++
 	s.withRuns[t.ID] = t
-	s.objects[r.object].refs++
+	o := s.objects[r.object]
+	if o.refs == 0 || r.committedAt < o.at {
+		o.at = r.committedAt
+	}
+	o.refs++
 }
 
 // findOldest looks for the oldest run anew. Runs are appended in the order of entry time, and one that is moved gets the age

@@ -218,3 +218,101 @@ func TestPendingTablesComeInPagesById(t *testing.T) {
 		}
 	}
 }
+
+// I9: the backlog is what the runs say, in a state that lived and in one restored from its snapshot.
+func TestBacklogIsWhatTheRunsSayI9(t *testing.T) {
+	inline, moved := 0, 0
+	for seed := range uint64(20) {
+		log := newRandomLog(seed)
+		for range 300 {
+			log.entry()
+			restored, err := DecodeState(log.state.Encode())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*State{log.state, restored} {
+				v := viewOf(s)
+				var want Backlog
+				var objects []BacklogObject
+				for _, id := range sortedKeys(s.objects) {
+					o, runs, at := s.objects[id], 0, int64(0)
+					for _, tp := range s.topics {
+						for i := range tp.parts {
+							for _, r := range tp.parts[i].runs {
+								if r.object == id {
+									runs++
+									at = r.committedAt
+								}
+							}
+						}
+					}
+					if o.sorted {
+						moved++
+						continue
+					}
+					objects = append(objects, BacklogObject{Key: o.name(), Size: o.size, Runs: runs, CommittedAt: at})
+					if want.Objects++; want.Objects == 1 {
+						want.Oldest = at
+					}
+					want.Bytes += o.size
+					if o.inline {
+						if want.Inline++; want.Inline == 1 {
+							want.OldestInline = at
+						}
+						inline++
+					}
+				}
+				if got := v.Backlog(); got != want {
+					t.Fatalf("seed %d: backlog %+v, want %+v", seed, got, want)
+				}
+				if got := v.BacklogObjects(len(objects)+1, false); !slices.Equal(got, objects) {
+					t.Fatalf("seed %d: objects %+v, want %+v", seed, got, objects)
+				}
+				if got := v.BacklogObjects(1, true); len(got) != min(1, want.Inline) || len(got) == 1 && got[0].CommittedAt != want.OldestInline {
+					t.Fatalf("seed %d: oldest inline object %+v, want of %d", seed, got, want.OldestInline)
+				}
+			}
+		}
+	}
+	if inline == 0 || moved == 0 {
+		t.Errorf("the random logs reached too little: %d inline, %d moved objects", inline, moved)
+	}
+}
+
+// RunsIn is PendingRuns without the runs of other objects.
+func TestRunsInNamesTheRunsOfTheObjectsAlone(t *testing.T) {
+	for seed := range uint64(20) {
+		log := newRandomLog(seed)
+		for range 300 {
+			log.entry()
+		}
+		v := viewOf(log.state)
+		objects := map[string]bool{}
+		for i, o := range v.BacklogObjects(100, false) {
+			objects[o.Key] = i%2 == 0
+		}
+		var want []PendingTopic
+		for _, pt := range v.PendingRuns(slices.Collect(maps.Keys(log.state.topics))...) {
+			parts := pt.Partitions
+			pt.Partitions, pt.Bytes, pt.Oldest = nil, 0, 0
+			for _, part := range parts {
+				part.Runs = slices.DeleteFunc(part.Runs, func(r Run) bool { return r.Sorted || !objects[r.Key] })
+				for _, r := range part.Runs {
+					if pt.Bytes == 0 || r.CommittedAt < pt.Oldest {
+						pt.Oldest = r.CommittedAt
+					}
+					pt.Bytes += r.Len
+				}
+				if len(part.Runs) > 0 {
+					pt.Partitions = append(pt.Partitions, part)
+				}
+			}
+			if len(pt.Partitions) > 0 {
+				want = append(want, pt)
+			}
+		}
+		if got := v.RunsIn(objects); !reflect.DeepEqual(got, want) {
+			t.Fatalf("seed %d: %+v\nwant %+v", seed, got, want)
+		}
+	}
+}

@@ -42,7 +42,9 @@ type State struct {
 	// Derived, not encoded.
 	withRuns map[record.TopicID]*topicState // live topics that have runs
 	withAdds map[record.TopicID]*topicState // topics, live or deleted, that have adds to project
-	inline   inlineList                     // the objects that lie in entries
+	inline   objectList                     // the objects that lie in entries
+	raw      objectList                     // the objects that are not sorted, these among them
+	rawBytes record.Len                     // of raw
 	changed  []record.Partition             // whose end or existence the last Apply changed
 }
 
