@@ -27,11 +27,11 @@ const (
 func Regroup(b metadata.Backlog, due bool, now int64, lim Limits) Scope {
 	old := func(at, age int64) bool { return now-at >= age || now < at } // as for topics: a clock may be put back
 	switch {
-	case b.Objects == 0:
+	case b.Oldest == 0:
 		return ScopeNone
 	case b.Bytes >= lim.JobBytes, due && (b.Bytes >= lim.RegroupBytes || old(b.Oldest, lim.RegroupAge.Milliseconds())):
 		return ScopeAll
-	case b.Inline > 0 && old(b.OldestInline, lim.InlineAge.Milliseconds()):
+	case b.OldestInline > 0 && old(b.OldestInline, lim.InlineAge.Milliseconds()):
 		return ScopeInline
 	}
 	return ScopeNone

@@ -24,6 +24,7 @@ func TestRegroupWaitsForBytesOrAge(t *testing.T) {
 		want Scope
 	}{
 		"nothing there":            {metadata.Backlog{}, true, ScopeNone},
+		"nothing but held back":    {metadata.Backlog{Objects: 2, Bytes: 1000, Inline: 1}, true, ScopeNone},
 		"young and small":          {metadata.Backlog{Objects: 3, Bytes: 99, Oldest: now - 59_999}, true, ScopeNone},
 		"large":                    {metadata.Backlog{Objects: 3, Bytes: 100, Oldest: now}, true, ScopeAll},
 		"large, nothing due":       {metadata.Backlog{Objects: 3, Bytes: 999, Oldest: now}, false, ScopeNone},

@@ -37,29 +37,31 @@ func (l *objectList) drop(objects map[uint64]*object) {
 	}
 }
 
-// oldest is the time of the commit of the first object, 0 without one.
+// oldest is the time of the first object that has runs, 0 without one: batches that are held back are no runs yet.
 func (l *objectList) oldest(objects map[uint64]*object) int64 {
-	if l.live == 0 {
-		return 0
+	for _, id := range l.ids {
+		if o := objects[id]; o != nil && o.at > 0 {
+			return o.at
+		}
 	}
-	return objects[l.ids[0]].at
+	return 0
 }
 
-// Backlog sums up the objects with runs that are as agents committed them: no compaction has regrouped or emptied them.
+// Backlog sums up the objects that are as agents committed them: no compaction has regrouped or emptied them.
 type Backlog struct {
 	Objects      int
 	Bytes        record.Len
-	Oldest       int64 // smallest CommittedAt, milliseconds; valid when Objects > 0
+	Oldest       int64 // CommittedAt of the first that has runs, milliseconds; 0: none has
 	Inline       int   // those of them that lie in log entries
-	OldestInline int64 // smallest CommittedAt of those, valid when Inline > 0
+	OldestInline int64 // as Oldest, of those
 }
 
 // BacklogObject is one of them.
 type BacklogObject struct {
 	Key         string
 	Size        record.Len
-	Runs        int
-	CommittedAt int64 // entry time, milliseconds
+	Runs        int   // and those whose batches are held back
+	CommittedAt int64 // entry time of the oldest run it had, milliseconds; 0: it had none yet
 }
 
 // Backlog costs the same however large the backlog is.

@@ -87,7 +87,7 @@ func (s *State) countRun(t *topicState, r *run) {
 	t.runCount++
 	s.withRuns[t.ID] = t
 	o := s.objects[r.object]
-	if o.refs == 0 || r.committedAt < o.at {
+	if o.at == 0 || r.committedAt < o.at {
 		o.at = r.committedAt
 	}
 	o.refs++

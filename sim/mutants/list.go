@@ -184,7 +184,7 @@ func mutants() []mutant {
 		},
 		{
 			"released-before-replace", "inputs go only when what replaces them is in the log",
-			[]edit{{"compactor/job.go", "	files, err := c.writeFiles(ctx, job, claim.Outputs)\n", "	files, err := c.writeFiles(ctx, job, claim.Outputs)\n	for _, in := range job.Objects {\n		_ = c.store.Delete(ctx, in.Key)\n	}\n"}},
+			[]edit{{"compactor/job.go", "	replace, err := c.write(ctx, &job, claim.Outputs)\n", "	replace, err := c.write(ctx, &job, claim.Outputs)\n	for _, in := range job.Objects {\n		_ = c.store.Delete(ctx, in.Key)\n	}\n"}},
 			"objects", 50,
 		},
 		{
