@@ -219,6 +219,18 @@ func (a *Agent) patiently(ctx context.Context, step func() error) error {
 	}
 }
 
+// sleep waits, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func storeHint(err error) error {
 	if errors.Is(err, objectstore.ErrDenied) {
 		return fmt.Errorf("%w (keys of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", err)
@@ -240,6 +252,11 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 	var sequenced chan error
 	err = a.patiently(ctx, func() error {
 		view, sequenced = metadata.NewView(), make(chan error, 1)
+		// An agent that is too old for this log finds out before it takes it from one that is not. Whatever else is wrong, the
+		// sequencer meets too.
+		if _, err := metadata.Follow(ctx, log, view, sleep); errors.Is(err, metadata.ErrNewer) || errors.Is(err, objectstore.ErrUnknown) {
+			return fmt.Errorf("metadata log: %w", err)
+		}
 		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised(), OnInline: a.keepInline}, log, view, a.parts.Now, a.entropy.id16, a.log)
 		go func() { sequenced <- sequencer.Run(inner) }()
 		select {
