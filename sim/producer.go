@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/bargedata/barge/batcher"
 	"github.com/bargedata/barge/metadata"
@@ -38,7 +39,8 @@ type producer struct {
 	window   []*batch
 	agent    *agent   // to which it is connected
 	wire     []*batch // asked of it and not answered, in the order of the asking, which is that of the answers
-	over     bool     // its topic is gone
+	conn     *conn
+	over     bool // its topic is gone
 }
 
 // batch is one record batch until it is settled.
@@ -73,8 +75,9 @@ func (p *producer) produce(a *agent) bool {
 		return false
 	}
 	r := &request{agent: a, batches: []*batch{b}, open: true}
+	late := !p.w.calm && p.w.rng.IntN(p.w.profile.lateRequests) == 0 || len(p.conn.queue) > 0
 	// Now and then several producers share a call, as partitions of one client do.
-	if other := p.w.pick(); other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
+	if other := p.w.pick(); !late && len(other.conn.queue) == 0 && other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
 		if ob := other.next(); ob != nil {
 			r.batches = append(r.batches, ob)
 		}
@@ -85,14 +88,36 @@ func (p *producer) produce(a *agent) bool {
 		p.w.hist.Kafka.Sent[b.index].Attempts++
 		p.w.note("send", p.w.hist.Kafka.Sent[b.index].Values[0], int64(a.n))
 	}
-	if !a.batches.produce(r) {
-		r.open = false
-		for _, b := range r.batches {
+	if !late {
+		a.deliver(r)
+		return true
+	}
+	c := p.conn
+	c.queue = append(c.queue, r)
+	a.after(time.Duration(p.w.rng.IntN(1500))*time.Millisecond, "arrive", func() {
+		r := c.queue[0]
+		c.queue = c.queue[1:]
+		a.deliver(r)
+	})
+	p.w.counts["requests on their way"]++
+	return true
+}
+
+// conn is one connection: what was sent over it arrives in order, late perhaps, and also when its client has hung up.
+type conn struct{ queue []*request }
+
+// deliver hands a request in that has arrived.
+func (a *agent) deliver(r *request) {
+	if a.batches.produce(r) {
+		return
+	}
+	r.open = false
+	for _, b := range r.batches {
+		a.w.hist.Kafka.Sent[b.index].Attempts-- // refused at the door
+		if b.request == r {
 			b.by.hangUp()
-			p.w.hist.Kafka.Sent[b.index].Attempts-- // refused at the door
 		}
 	}
-	return true
 }
 
 // connect makes a the agent that the producer talks to. It hears no answer any more to what it has asked another one.
@@ -110,7 +135,7 @@ func (p *producer) hangUp() {
 		b.request, b.answer = nil, nil
 	}
 	p.w.counts["answers lost"] += len(p.wire)
-	p.wire = nil
+	p.wire, p.conn = nil, &conn{}
 }
 
 func (p *producer) askID(a *agent) bool {

@@ -55,6 +55,7 @@ type profile struct {
 	commits        int
 	lostCommits    int // one answer to a commit in so many
 	slowAnswers    int // one answer of the store in so many
+	lateRequests   int // one request of a producer in so many
 	entryCommands  int
 	checkpoint     uint64
 	interval, tick time.Duration
@@ -62,7 +63,7 @@ type profile struct {
 	inline         int64 // bytes of an object up to which it travels in its commit
 	weather        storetest.FaultConfig
 	torn           float64 // of reads of data, damaged on their way
-	kills, pauses  int // one in so many steps
+	kills, pauses  int     // one in so many steps
 	jumps          int
 }
 
@@ -170,7 +171,7 @@ func newWorld(cfg Config) *world {
 func (w *world) draw() profile {
 	r := w.rng
 	p := profile{
-		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)],
+		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)], lateRequests: []int{8, 40, 100_000}[r.IntN(3)],
 		entryCommands: []int{1, 2, 4096}[r.IntN(3)], checkpoint: uint64(10 + r.IntN(30)),
 		interval: time.Duration(2+r.IntN(20)) * time.Second, tick: time.Duration(300+r.IntN(700)) * time.Millisecond,
 		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], jobBytes: []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)],
@@ -480,7 +481,7 @@ func (w *world) meetTopics() {
 			w.known[p] = true
 			w.consumers = append(w.consumers, &consumer{w: w, n: len(w.consumers), partition: p})
 			for k := range 2 {
-				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1}
+				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1, conn: &conn{}}
 				pr.careless = pr.idempotent && w.rng.IntN(4) == 0
 				if w.rng.IntN(2) == 0 {
 					pr.sequence = 1<<31 - 1 - w.rng.Int32N(20) // soon to wrap
