@@ -89,7 +89,7 @@ func mutants() []mutant {
 		{
 			"acknowledged-before-settled", "nobody is answered before the append is known to be durable",
 			[]edit{{"metadata/seqcore.go", "	switch {\n	case err == nil:\n	case c.gaveUp:", "	switch {\n	case err == nil || errors.Is(err, ErrUnknown):\n	case c.gaveUp:"}},
-			"kafka log rest", 300,
+			"kafka log state rest", 300,
 		},
 		{
 			"repeated-under-another-id", "an append is repeated with the same id",
