@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -84,6 +85,12 @@ func TestVerbsWorkOnAnAgentAndItsStore(t *testing.T) {
 	if r := barge(t, nil, "table", "head", "linse", "--store", store); r.code != 1 || !strings.Contains(r.err, "did you mean lines?") {
 		t.Errorf("a topic without table: status %d, %s", r.code, r.err)
 	}
+	if out := must(t, barge(t, nil, "fsck", "--store", store)).out; !strings.Contains(out, "1 topics") || !strings.HasSuffix(out, ": clean\n") {
+		t.Errorf("fsck beside the agent: %s", out)
+	}
+	if r := barge(t, nil, "fsck", "--store", store, "--repair"); r.code != 1 || !strings.Contains(r.err, "stop that agent") || !strings.Contains(r.err, "--force") {
+		t.Errorf("repair beside the agent: status %d, %s", r.code, r.err)
+	}
 	taken := barge(t, nil, "agent", "--store", store, "--listen", kafka, "--http", "")
 	if taken.code != 1 || !strings.Contains(taken.err, kafka) || !strings.Contains(taken.err, "in use") {
 		t.Errorf("address in use: status %d, %s", taken.code, taken.err)
@@ -95,6 +102,47 @@ func TestVerbsWorkOnAnAgentAndItsStore(t *testing.T) {
 	first, _, _ := strings.Cut(log.String(), "\n")
 	if !json.Valid([]byte(first)) {
 		t.Errorf("the log is not JSON: %s", first)
+	}
+	damageAndRepair(t, store)
+}
+
+// damageAndRepair takes the newest version and a data file out of a stopped agent's table: the one can be rebuilt, the other is lost.
+func damageAndRepair(t *testing.T, store string) {
+	t.Helper()
+	dir := filepath.Join(strings.TrimPrefix(store, "file://"), "tables", "lines")
+	remove := func(form string) string {
+		names, err := filepath.Glob(filepath.Join(dir, form))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("nothing like %s: %v", form, err)
+		}
+		if err := os.Remove(names[len(names)-1]); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Base(names[len(names)-1])
+	}
+	remove("_delta_log/*.json")
+	r := barge(t, nil, "fsck", "--store", store)
+	if r.code != 1 || r.err != "" || !strings.Contains(r.out, "error: tables/lines/_delta_log") || !strings.Contains(r.out, "--repair mends it") {
+		t.Errorf("fsck of a damaged table: status %d, %s%s", r.code, r.out, r.err)
+	}
+	out := must(t, barge(t, nil, "fsck", "--store", store, "--repair")).out
+	if !strings.Contains(out, "repaired: made version") || !strings.HasSuffix(out, ": clean\n") || tableRows(t, store, "lines") != 3 {
+		t.Errorf("repair: %s", out)
+	}
+	file := remove("_data/*.parquet")
+	r = barge(t, nil, "fsck", "--store", store, "--repair", "-o", "json")
+	var report struct {
+		Findings []struct {
+			Kind, Key, Topic string
+			Partition        *int32
+			End              int64 `json:"end_offset"`
+		}
+	}
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+		t.Fatalf("%v: %s", err, r.out)
+	}
+	if f := report.Findings; r.code != 1 || len(f) != 1 || f[0].Kind != "file-missing" || filepath.Base(f[0].Key) != file || f[0].Topic != "lines" || f[0].Partition == nil || f[0].End == 0 {
+		t.Errorf("fsck of a lost file: status %d, %s", r.code, r.out)
 	}
 }
 

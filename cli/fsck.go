@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	crand "crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,46 +22,87 @@ func (e findingsError) Error() string { return fmt.Sprintf("%d findings", e.n) }
 func (a *app) fsckCommand() *cobra.Command {
 	var out outputFlag
 	var at storeFlag
+	var mend, force bool
 	verify := "full"
 	cmd := &cobra.Command{
 		Use:   "fsck",
 		Short: "Check that a store is whole: log, objects, files and tables",
 		Long: `Hold a store against its metadata log. Everything that the log refers to must be there and whole, everything that is there must be explained,
-and each table must hold what the log says. It only reads, and may run beside agents.
+and each table must hold what the log says. Without --repair it only reads, and may run beside agents.
+
+--repair deletes what nothing refers to, replaces damaged snapshots, and rebuilds from the metadata log what a table's Delta log has lost. What
+cannot be rebuilt is told with the topic, partition and offsets that are lost. Every agent must be stopped first.
 
 Each finding is one line: how bad it is, which object, what is wrong with it, and what to do. The exit status is 0 when nothing is wrong, 1
 when something was found or the check could not be made, and 2 for a command line that cannot be understood. docs/fsck.md has the details.`,
 		Example: `  barge fsck --store file:///var/lib/barge
-  barge fsck --store 's3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1' --verify refs -o json`,
+  barge fsck --store 's3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1' --verify refs -o json
+  barge fsck --store file:///var/lib/barge --repair`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if verify != "full" && verify != "refs" {
 				return usagef("--verify %s: want full or refs%s", verify, didYouMean(verify, []string{"full", "refs"}, ""))
 			}
-			return a.runFsck(cmd.Context(), at, verify == "full", out.json())
+			if force && !mend {
+				return usagef("--force goes with --repair")
+			}
+			if mend && verify != "full" {
+				return usagef("--repair reads everything: leave --verify %s out", verify)
+			}
+			return a.runFsck(cmd.Context(), fsckRun{at: at, full: verify == "full", json: out.json(), repair: mend, force: force})
 		},
 	}
 	cmd.Flags().StringVar(&verify, "verify", verify, "`what` to read: full reads every byte, refs lists objects and compares sizes")
+	cmd.Flags().BoolVar(&mend, "repair", false, "mend what can be mended; agents must be stopped")
+	cmd.Flags().BoolVar(&force, "force", false, "with --repair: take agents whose sessions are open for dead, and fence them")
 	a.registerStore(cmd.Flags(), &at)
 	out.register(cmd.Flags())
 	return cmd
 }
 
-func (a *app) runFsck(ctx context.Context, at storeFlag, full, asJSON bool) error {
-	store, err := a.openStore(ctx, at)
+// fsckRun is what the flags ask for.
+type fsckRun struct {
+	at                        storeFlag
+	full, json, repair, force bool
+}
+
+func (a *app) runFsck(ctx context.Context, run fsckRun) error {
+	store, err := a.openStore(ctx, run.at)
 	if err != nil {
 		return err
 	}
-	o := fsck.Options{Full: full, ReadAhead: 8, Now: a.now}
+	o := fsck.Options{Full: run.full, ReadAhead: 8, Now: a.now}
 	if isTerminal(a.stderr) {
 		o.Progress = a.progress()
 	}
 	began := a.now()
-	report, err := fsck.Check(ctx, store, o)
-	if err != nil {
-		return fmt.Errorf("check %s: %w", string(at), err)
+	var report fsck.Report
+	if run.repair {
+		report, err = fsck.Repair(ctx, store, o, fsck.RepairOptions{Force: run.force, IDs: randomID, Random: func() string {
+			id := randomID()
+			return hex.EncodeToString(id[:])
+		}})
+	} else {
+		report, err = fsck.Check(ctx, store, o)
 	}
-	return a.printReport(report, a.now().Sub(began), asJSON)
+	if err != nil {
+		for _, line := range report.Repaired {
+			tell(a.stderr, "repaired: %s\n", oneLine(line))
+		}
+	}
+	if errors.Is(err, fsck.ErrInUse) && !run.force {
+		return fmt.Errorf("%w (--force does that)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("check %s: %w", string(run.at), err)
+	}
+	return a.printReport(report, a.now().Sub(began), run.json)
+}
+
+// randomID is truly random: fencing rests on it. Go's reader of randomness does not fail.
+func randomID() (id [16]byte) {
+	_, _ = crand.Read(id[:])
+	return id
 }
 
 // progress tells a person what is being looked at, at most once a second.
@@ -79,6 +122,12 @@ func (a *app) printReport(r fsck.Report, took time.Duration, asJSON bool) error 
 			return err
 		}
 	} else {
+		for _, line := range r.Repaired {
+			tell(a.stdout, "repaired: %s\n", oneLine(line))
+		}
+		for _, line := range r.Refused {
+			tell(a.stdout, "not repaired: %s\n", oneLine(line))
+		}
 		for _, f := range r.Findings {
 			tell(a.stdout, "%s\n", oneLine(f.String()))
 		}

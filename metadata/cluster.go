@@ -16,7 +16,7 @@ const (
 // StoreFormat is the version of the layout of a store as a whole that this binary writes, and the highest it reads.
 const StoreFormat = 1
 
-// ErrStoreFormat: the store has a later format than this binary knows.
+// ErrStoreFormat says that the store has a later format than this binary knows.
 var ErrStoreFormat = errors.New("unknown store format")
 
 // Cluster is cluster.json: what a store says about the cluster it belongs to. Source: docs/format/store.md.

@@ -174,6 +174,13 @@ func (v *View) Sessions() []Session {
 	return list
 }
 
+// LastSession is the newest session ever opened, sealed and forgotten ones included; 0 before the first.
+func (v *View) LastSession() SessionID {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.state.lastSession
+}
+
 // Job is one live claim as readers see it.
 type Job struct {
 	ID      JobID

@@ -76,11 +76,16 @@ type readOnly struct{ Store }
 
 var errReadOnly = errors.New("fsck: a check does not write")
 
+// Create implements objectstore.Store.
 func (readOnly) Create(context.Context, string, []byte) (time.Time, error) {
 	return time.Time{}, errReadOnly
 }
+
+// Put implements objectstore.Store.
 func (readOnly) Put(context.Context, string, []byte) error { return errReadOnly }
-func (readOnly) Delete(context.Context, ...string) error   { return errReadOnly }
+
+// Delete implements objectstore.Store.
+func (readOnly) Delete(context.Context, ...string) error { return errReadOnly }
 
 // Check holds the store against its log and returns what is wrong. It writes nothing. Errors: the store's, ctx's; damage of whatever
 // kind is no error. Not safe for concurrent use of one Options.Progress; otherwise calls are independent.
@@ -104,6 +109,9 @@ type checker struct {
 	refs   *references // what view refers to
 	report Report
 	seen   map[string]bool // findings by id
+	// unsound is set when a snapshot holds another state than the entries give: no View can be trusted.
+	unsound bool
+	began   uint64 // end of the log when the references were first looked at
 	// leftovers are objects that go by themselves, at most Options.MaxFindings of them.
 	leftovers []string
 }
@@ -130,6 +138,14 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.logObjects(ctx); err != nil {
 		return err
 	}
+	if c.unsound {
+		// What a wrong state does not know would look like litter.
+		c.add(Finding{
+			Severity: Error, Kind: NotChecked, Key: c.o.LogPrefix, What: "nothing that the log refers to was checked, because a snapshot of it is wrong",
+			Do: "mend the log first, and check again",
+		})
+		return nil
+	}
 	if err := c.refresh(ctx); err != nil {
 		if !errors.Is(err, metadata.ErrCorrupt) {
 			return err
@@ -140,6 +156,7 @@ func (c *checker) run(ctx context.Context) error {
 		})
 		return nil
 	}
+	c.began = c.view.Applied()
 	c.partitions()
 	for _, area := range []func(context.Context) error{c.strangers, c.metaArea, c.walArea, c.tablesArea} {
 		if err := area(ctx); err != nil {

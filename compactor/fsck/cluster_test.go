@@ -123,7 +123,7 @@ func bucket(t *testing.T, from objectstore.Store) *objectstore.Memory {
 	}
 }
 
-var options = fsck.Options{Full: true, Now: time.Now} //nolint:gochecknoglobals // a value
+var options = fsck.Options{Full: true, Now: time.Now}
 
 func check(t *testing.T, store fsck.Store, o fsck.Options) fsck.Report {
 	t.Helper()
@@ -151,7 +151,7 @@ func clean(t *testing.T, store fsck.Store, what string) fsck.Report {
 }
 
 // built is a stopped cluster with all that a store holds: records in WAL objects and in files, tables of several versions, three snapshots.
-var built = sync.OnceValue(func() *cluster { return &cluster{} }) //nolint:gochecknoglobals // built once for all tests
+var built = sync.OnceValue(func() *cluster { return &cluster{} })
 
 type cluster struct {
 	once  sync.Once

@@ -1,7 +1,10 @@
 package fsck_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"slices"
 	"strings"
@@ -9,6 +12,8 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/compactor/fsck"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
 	"github.com/bargedata/barge/tableflow/delta"
@@ -149,8 +154,10 @@ func TestDamageIsFound(t *testing.T) {
 		"old snapshot cut":        {func(b bench) string { return b.truncate(b.keys("meta/0/snapshot/", "*")[0]) }, want{fsck.LogSnapshot, fsck.Warning, "snapshot", false, ""}},
 		"old slot gone":           {func(b bench) string { return b.drop(b.keys("meta/0/log/", "*")[3]) }, want{fsck.LogSlot, fsck.Warning, "missing", false, ""}},
 		"old slot flipped":        {func(b bench) string { return b.flip(b.keys("meta/0/log/", "*")[3], 0.9) }, want{fsck.LogSlot, fsck.Warning, "CRC", false, ""}},
-		"stray upload":            {func(b bench) string { return b.put(record.ObjectKey(999, 7, "abc"), []byte("late")) }, want{fsck.Orphan, fsck.Warning, "over and forgotten", true, ""}},
-		"late output":             {func(b bench) string { return b.put("tables/orders/_data/late.parquet", []byte("late")) }, want{fsck.Orphan, fsck.Warning, "the claim that named it is over", true, ""}},
+		"stray upload":            {strayUpload, want{fsck.Orphan, fsck.Warning, "over and forgotten", true, ""}},
+		"late output":             {lateOutput, want{fsck.Orphan, fsck.Warning, "the claim that named it is over", true, ""}},
+		"late half":               {func(b bench) string { return b.truncate(lateOutput(b)) }, want{fsck.Unknown, fsck.Warning, "no whole file", false, ""}},
+		"log older than objects":  {func(b bench) string { return b.put(record.ObjectKey(999, 7, "abc"), []byte("acked")) }, want{fsck.LogOlder, fsck.Error, "of session 999", true, ""}},
 		"foreign table":           {func(b bench) string { return b.put("tables/other/_data/x.parquet", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "names it", true, ""}},
 		"foreign object":          {func(b bench) string { return b.put("readme.txt", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "such a key", true, ""}},
 		"foreign in wal":          {func(b bench) string { return b.put("wal/note", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "such a key", true, ""}},
@@ -261,4 +268,29 @@ func progressBack(b bench) string {
 		return nil
 	})
 	return fmt.Sprintf("tables/orders/_delta_log/%020d.json", s.Version)
+}
+
+// strayUpload is an object of a session that is sealed, swept and forgotten.
+func strayUpload(b bench) string {
+	b.t.Helper()
+	log, err := bucketlog.New(b.Memory, bucketlog.Config{Prefix: "meta/0"}, ids, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	sequencer := metadata.NewSequencer(metadata.SequencerConfig{}, log, metadata.NewView(), time.Now, ids, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- sequencer.Run(ctx) }()
+	res, err := metadata.Ask[metadata.ForgetSessionResult](ctx, sequencer, metadata.ForgetSession{Session: 1})
+	cancel()
+	if err := errors.Join(err, res.Err, <-done); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.put(record.ObjectKey(1, 99, "abc"), []byte("late"))
+}
+
+// lateOutput is a whole file that no claim names any more.
+func lateOutput(b bench) string {
+	b.t.Helper()
+	return b.put("tables/orders/_data/late.parquet", b.body(b.last("tables/orders/_data/", "*")))
 }

@@ -63,11 +63,12 @@ type replay struct {
 	checker *checker
 	state   *metadata.State // nil: what comes next is not known
 	started bool
+	sure    bool // state follows from slot 0, or another snapshot agreed with it: not this one is wrong, but that which differs
 }
 
 func (r *replay) begin(seq uint64) {
 	if !r.started && seq == 0 {
-		r.state = metadata.NewState()
+		r.state, r.sure = metadata.NewState(), true
 	}
 	r.started = true
 }
@@ -88,12 +89,16 @@ func (r *replay) snapshot(seq uint64, body []byte) error {
 		found.What = "is not the state that the entries before it give"
 		found.Do = "agents that start from it differ from those that followed the log: keep a copy of the store, and report it; --repair deletes it and leaves a new one"
 	default:
+		r.sure = r.sure || r.state != nil
 		r.state = stored
 		return nil
 	}
-	if r.state != nil || err == nil {
+	if r.state != nil && r.sure {
 		found.fix = fix{drop: key}
+	} else {
+		found.Do = "it or an older one is wrong, and nothing tells which: keep a copy of the store, and report it"
 	}
+	r.checker.unsound = true
 	r.checker.add(found)
 	return nil
 }
@@ -103,21 +108,21 @@ func (r *replay) entry(e metadata.LogEntry) error {
 	if r.state == nil {
 		return nil
 	}
-	entry, err := metadata.DecodeLogEntry(e)
-	if err != nil {
-		r.checker.add(Finding{
-			Severity: Error, Kind: LogSlot, Key: fmt.Sprintf("%s/log/%020d", r.checker.o.LogPrefix, e.Seq), What: err.Error(),
-			Do: "entries from here on cannot be replayed: bring the slot back from a copy of the store, or upgrade barge if it is of a later version",
-		})
-		r.state = nil
+	entry, damaged := metadata.DecodeLogEntry(e)
+	if damaged == nil {
+		r.state.Apply(entry)
 		return nil
 	}
-	r.state.Apply(entry)
+	r.checker.add(Finding{
+		Severity: Error, Kind: LogSlot, Key: fmt.Sprintf("%s/log/%020d", r.checker.o.LogPrefix, e.Seq), What: damaged.Error(),
+		Do: "entries from here on cannot be replayed: bring the slot back from a copy of the store, or upgrade barge if it is of a later version",
+	})
+	r.state = nil
 	return nil
 }
 
 func (r *replay) broken(uint64) error {
-	r.state, r.started = nil, true
+	r.state, r.started, r.sure = nil, true, false
 	return nil
 }
 

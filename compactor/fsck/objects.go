@@ -76,9 +76,17 @@ func (c *checker) walArea(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ok {
-			c.orphan(key, size, "belongs to a session that is over and forgotten, and no entry committed it")
+		if !ok {
+			continue
 		}
+		if parsed, _ := record.ParseObjectKey(key); metadata.SessionID(parsed.Session) > c.view.LastSession() {
+			c.add(olderLog(key, size, fmt.Sprintf("is of session %d, and the log has opened %d", parsed.Session, c.view.LastSession())))
+			continue
+		}
+		c.add(Finding{
+			Severity: Warning, Kind: Orphan, Key: key, Bytes: size, What: "belongs to a session that is over and forgotten, and no entry committed it",
+			Do: "it takes up room and nothing else; --repair deletes it", fix: fix{drop: key},
+		})
 	}
 	return nil
 }
@@ -225,10 +233,11 @@ func (c *checker) lostObject(ctx context.Context, ref *objectRef, wrong string) 
 	}
 }
 
-// orphan reports an object that nobody refers to and nobody ever will.
-func (c *checker) orphan(key string, size int64, what string) {
-	c.add(Finding{
-		Severity: Warning, Kind: Orphan, Key: key, Bytes: size, What: what,
-		Do: "it takes up room and nothing else; --repair deletes it", fix: fix{drop: key},
-	})
+// olderLog reports what only a later state of the log can explain: somebody brought an old copy of the log back. What is in the store
+// and not in the log is then no litter but the only copy of acknowledged records.
+func olderLog(key string, size int64, what string) Finding {
+	return Finding{
+		Severity: Error, Kind: LogOlder, Key: key, Bytes: size, What: what,
+		Do: "the metadata log is older than the store, as after an old copy was brought back: bring the newer log back; --repair does nothing meanwhile",
+	}
 }

@@ -26,6 +26,7 @@ const (
 	LogSlot          Kind = "log-slot"           // a slot is missing, damaged, or out of the chain
 	LogSnapshot      Kind = "log-snapshot"       // a snapshot is damaged
 	LogSnapshotState Kind = "log-snapshot-state" // a snapshot is not the state that the entries give
+	LogOlder         Kind = "log-older"          // the store holds what a later state of the log must have known
 	ObjectMissing    Kind = "object-missing"     // a WAL object that runs lie in
 	ObjectDamaged    Kind = "object-damaged"     // likewise: size, CRC, foreign
 	RunMismatch      Kind = "run-mismatch"       // the object is whole, but does not hold what the log says of a run

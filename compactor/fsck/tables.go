@@ -280,6 +280,7 @@ type stateFile struct {
 	metadata.File
 	inTable bool // projected, or pending and folded
 	waits   bool // pending and not folded: the table must not hold it
+	gone    bool // missing or damaged, which is reported
 }
 
 func (t *tableLook) stateFiles() map[string]*stateFile {
@@ -315,9 +316,11 @@ func (t *tableLook) checkFiles(ctx context.Context, files map[string]*stateFile)
 		t.counts.Files.add(int64(f.Size))
 		switch {
 		case !ok:
+			f.gone = true
 			t.lost(FileMissing, ref, "missing")
 			continue
 		case size != int64(f.Size):
+			f.gone = true
 			t.lost(FileDamaged, ref, fmt.Sprintf("has %d bytes, the log says %d", size, f.Size))
 			continue
 		case !t.o.Full:
@@ -328,6 +331,7 @@ func (t *tableLook) checkFiles(ctx context.Context, files map[string]*stateFile)
 			return err
 		}
 		if wrong != "" {
+			f.gone = true
 			t.lost(FileDamaged, ref, wrong)
 			continue
 		}
@@ -432,12 +436,17 @@ func (t *tableLook) tableHolds(files map[string]*stateFile, extra []tableOnly) {
 		return // reported, and mended, as a whole; and the table's progress stands under the cluster's id
 	}
 	table := t.log.Snapshot
-	ends := map[int32]record.Offset{}
+	ends, unsure := map[int32]record.Offset{}, map[int32]bool{}
 	pieces := map[int32][]stretch{}
 	for _, key := range sortedKeys(files) {
 		f := files[key]
 		has := table.Has(strings.TrimPrefix(key, t.dir+"/"))
 		switch {
+		case f.inTable && !has && f.gone: // it cannot be named again; how far the table has come is not told apart from that
+			for _, p := range f.Parts {
+				unsure[p.Partition] = true
+			}
+			continue
 		case f.inTable && !has:
 			for _, p := range f.Parts {
 				t.rebuilt(TableFiles, key, "the log has projected it, and the table does not hold it", &p)
@@ -474,6 +483,9 @@ func (t *tableLook) tableHolds(files map[string]*stateFile, extra []tableOnly) {
 				}.at(t.topic.Name, p.Partition, p.Base, p.End))
 			}
 		}
+	}
+	for p := range unsure {
+		delete(ends, p)
 	}
 	t.twice(pieces)
 	t.checkProgress(ends)
@@ -520,10 +532,7 @@ func (t *tableLook) checkProgress(ends map[int32]record.Offset) {
 	case version >= 0 && (!t.projects || t.progress < int64(upTo)):
 		t.problem(Error, TableProgress, key, fmt.Sprintf("holds the log up to entry %d (known: %v), and up to %d was projected", t.progress, t.projects, upTo), "")
 	case t.projects && t.progress >= int64(t.view.Applied()):
-		t.found = append(t.found, Finding{
-			Severity: Error, Kind: TableProgress, Key: key, Topic: t.topic.Name, What: fmt.Sprintf("holds entry %d of the log, which ends at %d", t.progress, t.view.Applied()),
-			Do: "the metadata log is older than the table, as after bringing back an old copy: bring the newer log back",
-		})
+		t.found = append(t.found, olderLog(key, 0, fmt.Sprintf("holds entry %d of the log, which ends at %d", t.progress, t.view.Applied())))
 	}
 }
 
@@ -570,21 +579,18 @@ func (t *tableLook) strays(ctx context.Context, files map[string]*stateFile) err
 // stray reports a data file that nobody knows. Where everything that could name it can be read, it is an orphan: outputs are claimed in
 // the log before they are written, so its claim is over.
 func (t *tableLook) stray(ctx context.Context, key string, size int64) error {
-	whole := t.log != nil && t.log.Snapshot != nil && len(t.log.Holes) == 0
-	version, _, _ := t.view.TableProgress(t.topic.ID)
-	if t.owned && (whole || t.log == nil && version < 0) {
-		t.found = append(t.found, Finding{
-			Severity: Warning, Kind: Orphan, Key: key, Bytes: size, Topic: t.topic.Name,
-			What: "neither the log nor the table refers to it, and the claim that named it is over", Do: "it takes up room and nothing else; --repair deletes it",
-			fix: fix{drop: key},
-		})
-		return nil
-	}
 	found := Finding{
 		Severity: Warning, Kind: Unknown, Key: key, Bytes: size, Topic: t.topic.Name, What: "nothing that can be read names it",
-		Do: "it may be a file of the table that only the lost part of the Delta log named: keep it until that is brought back",
+		Do: "it may be a file of the table that only a lost part of the Delta log named: keep it until that is brought back",
+	}
+	orphan := Finding{
+		Severity: Warning, Kind: Orphan, Key: key, Bytes: size, Topic: t.topic.Name,
+		What: "neither the log nor the table refers to it, and the claim that named it is over", Do: "it takes up room and nothing else; --repair deletes it",
 	}
 	if !t.o.Full {
+		if t.explained() {
+			found = orphan // which Repair, as it reads everything, judges anew
+		}
 		t.found = append(t.found, found)
 		return nil
 	}
@@ -593,12 +599,42 @@ func (t *tableLook) stray(ctx context.Context, key string, size int64) error {
 	case err != nil:
 		return err
 	case wrong != "":
-		found.What += "; " + wrong
+		found.What += ", and it is no whole file: " + wrong
 		t.found = append(t.found, found)
-	default:
-		for _, p := range h.parts {
-			t.found = append(t.found, found.at(t.topic.Name, p.Partition, p.Base, p.End))
+		return nil
+	}
+	for _, p := range h.parts {
+		b, err := t.view.Bounds(record.Partition{Topic: t.topic.ID, Index: p.Partition})
+		if err == nil && p.End > b.HighWatermark {
+			t.found = append(t.found, olderLog(key, size, fmt.Sprintf("holds offsets up to %d, and the log ends at %d", p.End-1, b.HighWatermark)).
+				at(t.topic.Name, p.Partition, p.Base, p.End))
+			return nil
 		}
 	}
+	if t.explained() {
+		orphan.fix = fix{drop: key}
+		t.found = append(t.found, orphan)
+		return nil
+	}
+	for _, p := range h.parts {
+		t.found = append(t.found, found.at(t.topic.Name, p.Partition, p.Base, p.End))
+	}
 	return nil
+}
+
+// explained tells whether everything that could name a data file has been read. Rows below the log start are the table's alone: where
+// there are such rows, a file may have been named by a Delta log that was lost and has been rebuilt since.
+func (t *tableLook) explained() bool {
+	whole := t.log != nil && t.log.Snapshot != nil && len(t.log.Holes) == 0
+	version, _, _ := t.view.TableProgress(t.topic.ID)
+	if !t.owned || !whole && (t.log != nil || version >= 0) {
+		return false
+	}
+	for i := range t.topic.Partitions {
+		b, err := t.view.Bounds(record.Partition{Topic: t.topic.ID, Index: i})
+		if err != nil || b.LogStart > 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -297,4 +297,3 @@ func (in *inspector) snapshots(ctx context.Context) error {
 	}
 	return nil
 }
-
