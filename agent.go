@@ -19,6 +19,7 @@ import (
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
 )
 
 // Parts are what an agent gets from outside: everything that is not a plain setting. All but Store are needed.
@@ -294,7 +295,7 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 // keepInline puts an object that was committed inside a log entry where consumers at the end of the log find it.
 func (a *Agent) keepInline(key string, body []byte) {
 	if live := a.live.Load(); live != nil {
-		live.reader.Seed(key, body)
+		live.reader.Seed(key, record.NewBuffer(body))
 	}
 }
 

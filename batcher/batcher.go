@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -48,8 +49,10 @@ func New(cfg Config, store Putter, commit Committer, now func() time.Time, rng *
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg = cfg.withDefaults()
+	cfg.Buffers = cmp.Or(cfg.Buffers, new(record.BufferPool))
 	return &Batcher{
-		cfg: cfg.withDefaults(), store: store, commit: commit, now: now, rng: rng, observer: observer, log: log,
+		cfg: cfg, store: store, commit: commit, now: now, rng: rng, observer: observer, log: log,
 		wake: make(chan struct{}, 1), core: NewCore(cfg),
 	}, nil
 }
@@ -235,9 +238,10 @@ func (b *Batcher) name() (putID [16]byte, random string) {
 func (b *Batcher) upload(ctx context.Context, o *Object, putID [16]byte, random string) {
 	built, err := o.Build(b.cfg, putID, random)
 	if err == nil && built.Body != nil {
-		if err = b.store.Put(objectstore.WithChecksum(ctx, built.CRC), built.Key, built.Body); err == nil && b.cfg.OnUploaded != nil {
+		if err = b.store.Put(objectstore.WithChecksum(ctx, built.CRC), built.Key, built.Body.Bytes); err == nil && b.cfg.OnUploaded != nil {
 			b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
 		}
+		built.Body.Release()
 	}
 	b.step(func(now time.Time) { b.core.Uploaded(now, o, built, err) })
 }

@@ -107,7 +107,7 @@ func TestBigCallMakesItsOwnObject(t *testing.T) {
 // TestObjectHoldsWhatWasAppended reads objects back and holds them against commit and appends, byte for byte.
 func TestObjectHoldsWhatWasAppended(t *testing.T) {
 	seeded := map[string][]byte{}
-	cfg := Config{Session: 0xabc, Cluster: 99, OnUploaded: func(key string, body []byte) { seeded[key] = body }}
+	cfg := Config{Session: 0xabc, Cluster: 99, OnUploaded: func(key string, body *record.Buffer) { seeded[key] = slices.Clone(body.Bytes) }}
 	inBubble(t, cfg, func(r *rig) {
 		parts := []record.Partition{part(2, 1), part(1, 3), part(2, 0), part(1, 3), part(1, 0)}
 		want := map[record.Partition][]byte{}
@@ -165,10 +165,10 @@ func TestObjectHoldsWhatWasAppended(t *testing.T) {
 func TestObjectIsToldOfBeforeItsCommitIsHandedIn(t *testing.T) {
 	var mu sync.Mutex
 	told := map[string][]byte{}
-	cfg := Config{FlushBytes: 1_000, BufferBytes: 100_000, OnUploaded: func(key string, body []byte) {
+	cfg := Config{FlushBytes: 1_000, BufferBytes: 100_000, OnUploaded: func(key string, body *record.Buffer) {
 		mu.Lock()
 		defer mu.Unlock()
-		told[key] = body
+		told[key] = slices.Clone(body.Bytes)
 	}}
 	inBubble(t, cfg, func(r *rig) {
 		r.store.fate = func(n int) (time.Duration, error) {
@@ -209,7 +209,7 @@ func TestObjectIsToldOfBeforeItsCommitIsHandedIn(t *testing.T) {
 
 // TestSmallObjectTravelsInItsCommit: it is the object that would have been uploaded, and nothing is.
 func TestSmallObjectTravelsInItsCommit(t *testing.T) {
-	cfg := Config{InlineBytes: 1_000, OnUploaded: func(key string, _ []byte) { t.Errorf("told of %q, which is in no store", key) }}
+	cfg := Config{InlineBytes: 1_000, OnUploaded: func(key string, _ *record.Buffer) { t.Errorf("told of %q, which is in no store", key) }}
 	inBubble(t, cfg, func(r *rig) {
 		small := one(t, part(1, 0), "small", 20)
 		if at := r.offset(r.append(small), 0); at != 250*time.Millisecond {
@@ -226,6 +226,7 @@ func TestSmallObjectTravelsInItsCommit(t *testing.T) {
 		if run := runs[0]; run.Pos != commit.Runs[0].Pos || !bytes.Equal(commit.Inline[run.Pos:][:run.Len], small[0].Batch.Bytes()) {
 			t.Errorf("run at %d, the commit says %d", run.Pos, commit.Runs[0].Pos)
 		}
+		synctest.Wait() // the observer hears of it after the caller
 		if len(r.store.puts) != 0 || r.flushes[0].Key != "" || r.Stats().Inline != 1 || r.Stats().UploadedBytes != 0 {
 			t.Errorf("%d puts, flush %+v, stats %+v", len(r.store.puts), r.flushes[0], r.Stats())
 		}

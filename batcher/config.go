@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
 )
 
 // MaxCallBytes is the most one Append call may bring, in bytes of its batches.
@@ -61,8 +62,12 @@ type Config struct {
 
 	// OnUploaded, when set, is told of every object that is in the store, but for those that travel in their commits, before its commit is handed in: who reads what
 	// the commit makes visible finds what this keeps. Not each is committed, and they come in no order and from several
-	// goroutines. It must be quick and must not change body, which it may keep and which stays as it is.
-	OnUploaded func(key string, body []byte)
+	// goroutines. It must be quick and must not change body, which it may hold; unless it does, the body is the batcher's again.
+	OnUploaded func(key string, body *record.Buffer)
+
+	// Buffers lends the memory of objects. Nil: a Batcher has a pool of its own, and Object.Build by itself makes memory
+	// anew. Objects that travel in commits are not laid out in it: commits are kept longer than uploads.
+	Buffers *record.BufferPool
 }
 
 // withDefaults fills in what is zero.
@@ -76,6 +81,14 @@ func (c Config) withDefaults() Config {
 	c.RetryMax = cmp.Or(c.RetryMax, time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
+}
+
+// memory is what an object of size bytes is laid out in.
+func (c Config) memory(size int, inline bool) *record.Buffer {
+	if inline || c.Buffers == nil {
+		return record.NewBuffer(make([]byte, 0, size))
+	}
+	return c.Buffers.Lend(size)
 }
 
 // Validate tells what is wrong with the settings, zero values taken as the defaults.

@@ -95,7 +95,7 @@ func (w *coreWorld) endUpload(fail bool) {
 		err = errors.New("broken")
 	}
 	if built.Body != nil {
-		w.bodies[built.Key] = built.Body
+		w.bodies[built.Key] = built.Body.Bytes
 	}
 	w.core.Uploaded(w.now, o, built, err)
 }

@@ -113,7 +113,7 @@ func (s *store) Put(ctx context.Context, key string, body []byte) error {
 		panic("object " + key + " written with other bytes")
 	}
 	s.objects[key] = slices.Clone(body)
-	s.puts = append(s.puts, put{key: key, body: body, at: time.Since(s.start)})
+	s.puts = append(s.puts, put{key: key, body: s.objects[key], at: time.Since(s.start)})
 	return nil
 }
 

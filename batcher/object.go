@@ -75,8 +75,8 @@ type place struct {
 // Built is an object laid out. One of at most Config.InlineBytes has neither Key nor Body: its commit carries it.
 type Built struct {
 	Key    string
-	Body   []byte
-	CRC    uint32 // CRC-32C of Body
+	Body   *record.Buffer // held once, for whoever asked for the object to be built
+	CRC    uint32         // CRC-32C of Body
 	Commit metadata.CommitObject
 	order  []place // of the batches of Commit.Runs, one after another
 }
@@ -97,7 +97,10 @@ func (o *Object) Build(cfg Config, putID [16]byte, random string) (Built, error)
 	})
 	header := record.ObjectHeader{ClusterHash: cfg.Cluster, Session: uint64(cfg.Session), Counter: o.Counter, PutID: putID}
 	runs := splitRuns(order)
-	w := record.NewObjectWriter(header, int(record.ObjectSize(len(runs), o.Bytes)))
+	size := int(record.ObjectSize(len(runs), o.Bytes))
+	inline := int64(size) <= cfg.InlineBytes
+	memory := cfg.memory(size, inline)
+	w := record.NewObjectWriterIn(memory.Bytes, header)
 	var scratch []record.Batch
 	rest := order
 	for i := range runs {
@@ -124,11 +127,12 @@ func (o *Object) Build(cfg Config, putID [16]byte, random string) (Built, error)
 		order:  order,
 		Commit: metadata.CommitObject{Session: cfg.Session, Counter: o.Counter, Size: record.Len(len(body)), Runs: runs},
 	}
-	if int64(len(body)) <= cfg.InlineBytes {
+	if inline {
 		built.Commit.Inline = body
 		return built, nil
 	}
-	built.Key, built.Body, built.CRC = record.ObjectKey(uint64(cfg.Session), o.Counter, random), body, w.Checksum()
+	memory.Bytes = body
+	built.Key, built.Body, built.CRC = record.ObjectKey(uint64(cfg.Session), o.Counter, random), memory, w.Checksum()
 	built.Commit.Key = built.Key
 	return built, nil
 }

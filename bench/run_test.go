@@ -155,3 +155,18 @@ func TestAnAgentThatCannotStartIsQuoted(t *testing.T) {
 		t.Errorf("got %v, want the agent's own words", err)
 	}
 }
+
+// TestMemoryThatIsUsedAgainNeverShowsInAnswers: objects leave the tail while consumers read them, and their memory is
+// written to again. The consumers check every batch's CRC and every record's hash.
+func TestMemoryThatIsUsedAgainNeverShowsInAnswers(t *testing.T) {
+	cfg := tiny()
+	cfg.KeepBytes, cfg.TotalBytes, cfg.Consumers, cfg.Tail, cfg.Payload = 256<<20, 48<<20, 3, true, bench.PayloadRandom
+	cfg.AgentArgs = []string{"--inline-bytes", "0", "--flush-bytes", "128KiB", "--cache-bytes", "400KiB"}
+	result, err := bench.Consume(t.Context(), cfg, parts()) // which compares hashes
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 3 * result.Agent.Records; result.Records != want || result.Agent.Bytes < 40<<20 {
+		t.Errorf("%d records read, want %d", result.Records, want)
+	}
+}

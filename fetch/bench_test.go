@@ -37,7 +37,7 @@ func BenchmarkFetchTail(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
 			w, key, body := benchWorld(b, size)
 			r := w.reader(nil)
-			r.Seed(key, body)
+			r.Seed(key, record.NewBuffer(body))
 			benchFetch(b, w, r)
 		})
 	}

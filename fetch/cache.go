@@ -4,42 +4,72 @@ import (
 	"container/list"
 	"context"
 	"sync"
+
+	"github.com/bargedata/barge/record"
 )
 
-// tail keeps whole WAL objects in memory, bounded in bytes, first in, first out: they leave the log's end in the order in
+// tail keeps whole WAL objects in memory, bounded in bytes that they take, first in, first out: they leave the log's end in the order in
 // which they joined it, and a lagging reader does not keep old ones alive.
 type tail struct {
 	mu     sync.Mutex
 	limit  int64
 	used   int64
-	bodies map[string][]byte
+	bodies map[string]*record.Buffer // each held by the tail
 	order  []string
 }
 
-func newTail(limit int64) *tail { return &tail{limit: limit, bodies: map[string][]byte{}} }
+func newTail(limit int64) *tail { return &tail{limit: limit, bodies: map[string]*record.Buffer{}} }
 
-func (t *tail) add(key string, body []byte) {
+func (t *tail) add(key string, body *record.Buffer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := t.bodies[key]; ok || int64(len(body)) > t.limit {
+	if _, ok := t.bodies[key]; ok || int64(cap(body.Bytes)) > t.limit {
 		return
 	}
+	body.Hold()
 	t.bodies[key] = body
 	t.order = append(t.order, key)
-	t.used += int64(len(body))
+	t.used += int64(cap(body.Bytes))
 	for t.used > t.limit {
-		t.used -= int64(len(t.bodies[t.order[0]]))
+		oldest := t.bodies[t.order[0]]
+		t.used -= int64(cap(oldest.Bytes))
+		oldest.Release()
 		delete(t.bodies, t.order[0])
 		t.order[0] = ""
 		t.order = t.order[1:]
 	}
 }
 
-func (t *tail) get(key string) ([]byte, bool) {
+// get returns an object, held for the caller.
+func (t *tail) get(key string) (*record.Buffer, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	body, ok := t.bodies[key]
+	if ok {
+		body.Hold() // before the lock is free: the next add may evict it
+	}
 	return body, ok
+}
+
+// held is the objects of the tail that an answer refers to. Safe for concurrent use.
+type held struct {
+	mu      sync.Mutex
+	buffers []*record.Buffer
+}
+
+func (h *held) add(b *record.Buffer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.buffers = append(h.buffers, b)
+}
+
+func (h *held) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range h.buffers {
+		b.Release()
+	}
+	h.buffers = nil
 }
 
 // cache keeps values bounded by their summed weight, and loads each key once at a time. The least recently used values

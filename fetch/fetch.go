@@ -50,6 +50,16 @@ type PartitionRequest struct {
 // Response answers a Request, partition by partition in its order.
 type Response struct {
 	Partitions []PartitionResponse
+
+	held *held // nil: nothing
+}
+
+// Release says that nobody reads the response's chunks any more: their memory is used again. Without it they stay as they
+// are, and the memory is left to the garbage collector.
+func (r *Response) Release() {
+	if r.held != nil {
+		r.held.release()
+	}
 }
 
 // PartitionResponse is whole record batches, or none yet. Bounds are set without an error and with
@@ -58,7 +68,7 @@ type PartitionResponse struct {
 	Err    error
 	Bounds metadata.Bounds
 	// Chunks are the batches in order, two chunks each: 16 bytes of header with its place in the log, and the rest. They
-	// alias memory that others read: write them out, and change nothing. The first batch is the one that holds the offset
+	// alias memory that others read: write them out, change nothing, and Release the Response. The first batch is the one that holds the offset
 	// asked for, and may begin before it.
 	Chunks [][]byte
 	Size   int // of all chunks
@@ -80,7 +90,7 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 	looks := r.await(ctx, req, budget)
 	order := rotation(len(looks), r.turn.Add(1))
 	limits, total, forced := allot(looks, order, budget)
-	response := Response{Partitions: make([]PartitionResponse, len(looks))}
+	response := Response{Partitions: make([]PartitionResponse, len(looks)), held: &held{}}
 	if req.Admit != nil && forced >= 0 {
 		allowed, err := req.Admit(patience, total)
 		if err != nil {
@@ -103,7 +113,7 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 		}
 		read := func() error {
 			defer r.recovered(ctx, l, out)
-			*out = r.readPartition(ctx, l, limits[i], i == forced)
+			*out = r.readPartition(ctx, l, limits[i], i == forced, response.held)
 			if over := int64(out.Size) - limits[i]; i == forced && over > 0 && req.Admit != nil {
 				*out = admitFirst(patience, req, *out, over)
 			}
@@ -196,11 +206,11 @@ func (r *Reader) look(looks []look) readiness {
 }
 
 // readPartition reads what was located, and locates anew when an object has gone meanwhile.
-func (r *Reader) readPartition(ctx context.Context, l *look, limit int64, force bool) PartitionResponse {
+func (r *Reader) readPartition(ctx context.Context, l *look, limit int64, force bool, hold *held) PartitionResponse {
 	out := PartitionResponse{Bounds: l.loc.Bounds}
 	loc := l.loc
 	for try := 1; ; try++ {
-		batches, size, err := r.readSlices(ctx, loc.Slices, l.ask.from, limit, force)
+		batches, size, err := r.readSlices(ctx, loc.Slices, l.ask.from, limit, force, hold)
 		if err == nil || len(batches) > 0 {
 			// What was read before an error goes out; the next read begins at the error.
 			out.Chunks, out.Size = chunks(make([][]byte, 0, 2*len(batches)), batches), int(size)
@@ -245,14 +255,14 @@ func (r *Reader) report(ctx context.Context, ask metadataAsk, err error) {
 }
 
 // readSlices reads consecutive slices until a batch does not fit any more. With an error come the batches before it.
-func (r *Reader) readSlices(ctx context.Context, from []metadata.Slice, offset record.Offset, limit int64, force bool) (batches []placed, size int64, err error) {
+func (r *Reader) readSlices(ctx context.Context, from []metadata.Slice, offset record.Offset, limit int64, force bool, hold *held) (batches []placed, size int64, err error) {
 	cold := 0
 	for i := range from {
 		s := &from[i]
 		if size > 0 && (size >= limit || cold >= coldReads) {
 			break
 		}
-		more, n, full, outside, err := r.readSlice(ctx, s, offset, limit-size, force && size == 0)
+		more, n, full, outside, err := r.readSlice(ctx, s, offset, limit-size, force && size == 0, hold)
 		batches, size = append(batches, more...), size+n
 		if err != nil {
 			return batches, size, err
@@ -268,12 +278,12 @@ func (r *Reader) readSlices(ctx context.Context, from []metadata.Slice, offset r
 }
 
 // readSlice reads one slice; outside tells that it is not in the tail.
-func (r *Reader) readSlice(ctx context.Context, s *metadata.Slice, from record.Offset, limit int64, force bool) (batches []placed, size int64, full, outside bool, err error) {
+func (r *Reader) readSlice(ctx context.Context, s *metadata.Slice, from record.Offset, limit int64, force bool, hold *held) (batches []placed, size int64, full, outside bool, err error) {
 	if s.File != nil {
 		batches, size, full, err = r.readFile(ctx, s, from, limit, force)
 		return batches, size, full, true, err
 	}
-	bytes, outside, err := r.run(ctx, s.Run)
+	bytes, outside, err := r.run(ctx, s.Run, hold)
 	if err != nil {
 		return nil, 0, false, outside, err
 	}

@@ -33,7 +33,7 @@ func odd(base record.Offset) []record.Record {
 
 // sources are the three places records may come from.
 var sources = map[string]func(w *world, r *Reader, key string, body []byte){
-	"tail":   func(_ *world, r *Reader, key string, body []byte) { r.Seed(key, body) },
+	"tail":   func(_ *world, r *Reader, key string, body []byte) { r.Seed(key, record.NewBuffer(body)) },
 	"object": func(*world, *Reader, string, []byte) {},
 	"parquet": func(w *world, _ *Reader, _ string, _ []byte) {
 		w.compact("tables/t/_data/1", nil, map[int32]record.Offset{0: w.next[0]}, nil)
@@ -76,7 +76,7 @@ func TestReadsCrossFromParquetToObjectsToTheTail(t *testing.T) {
 		case i == 7:
 			w.compact("tables/t/_data/b", map[int32]record.Offset{0: 68, 1: 12}, map[int32]record.Offset{0: w.next[0], 1: w.next[1]}, func(o record.Offset) bool { return o%5 == 0 || o > 120 && o < 126 })
 		case i > 9:
-			r.Seed(key, body)
+			r.Seed(key, record.NewBuffer(body))
 		}
 	}
 	for _, maxBytes := range []int{1, 1500, 100 << 10} {
@@ -233,7 +233,7 @@ func TestLogAndObjectThatDisagreeAreAnError(t *testing.T) {
 		}
 	}
 	r := w.reader(nil)
-	r.Seed("k", b.Bytes())
+	r.Seed("k", record.NewBuffer(b.Bytes()))
 	if _, _, _, err := cutRun(b.Bytes(), &metadata.Run{Base: 0, End: 3, Key: "k"}, 0, 1<<20, true); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a run that ends inside a batch: %v, want ErrCorrupt", err)
 	}
@@ -415,4 +415,44 @@ func TestPanicInAReadIsAnErrorOfItsPartitionAlone(t *testing.T) {
 			t.Errorf("%v with %d bytes and %v; want a panic of the first and the second's batch", got[0].Err, got[0].Size, got[1].Err)
 		}
 	}
+}
+
+// TestEvictedObjectsStayAsLongAsAnAnswerRefersToThem: their memory is lent again when the answer is released, not before.
+func TestEvictedObjectsStayAsLongAsAnAnswerRefersToThem(t *testing.T) {
+	w := newWorld(t, 1)
+	var pool record.BufferPool
+	r := w.reader(func(c *Config) { c.TailBytes = 20_000 })
+	lend := func() *record.Buffer { return pool.Lend(10_000) }
+	key, body := w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 1, 5000)}})
+	want := slices.Clone(body)
+	first := lend()
+	first.Bytes = append(first.Bytes[:0], body...)
+	r.Seed(key, first)
+	first.Release() // the batcher has let go; the tail has not
+
+	var answers []Response
+	for range 3 {
+		answers = append(answers, r.Fetch(t.Context(), Request{MaxBytes: 1 << 20, Partitions: []PartitionRequest{{w.part(0), 0, 1 << 20}}}))
+	}
+	scribble := func() {
+		for i := range 50 {
+			b := lend()
+			for j := range b.Bytes {
+				b.Bytes[j] = 0xff
+			}
+			r.Seed(fmt.Sprintf("other %d %p", i, b), b) // the tail has room for two
+			b.Release()
+		}
+	}
+	for i := range answers {
+		scribble()
+		p := answers[i].Partitions[0]
+		if p.Err != nil || len(p.Chunks) != 2 || !bytes.Contains(want, p.Chunks[1]) {
+			t.Errorf("answer %d has changed after %d were released: %v", i, i, p.Err)
+		}
+		answers[i].Release()
+		answers[i].Release() // twice is once
+	}
+	var empty Response
+	empty.Release()
 }

@@ -179,10 +179,10 @@ func TestFileThatDisagreesWithTheLogIsAnError(t *testing.T) {
 func TestTailIsBounded(t *testing.T) {
 	tl := newTail(100)
 	for i := range 20 {
-		tl.add(fmt.Sprint(i), make([]byte, 30))
-		tl.add(fmt.Sprint(i), make([]byte, 30)) // twice is once
+		tl.add(fmt.Sprint(i), record.NewBuffer(make([]byte, 30)))
+		tl.add(fmt.Sprint(i), record.NewBuffer(make([]byte, 30))) // twice is once
 	}
-	tl.add("large", make([]byte, 101))
+	tl.add("large", record.NewBuffer(make([]byte, 101)))
 	for i := range 20 {
 		if _, ok := tl.get(fmt.Sprint(i)); ok != (i >= 17) {
 			t.Errorf("object %d is kept: %t", i, ok)

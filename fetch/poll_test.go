@@ -25,10 +25,10 @@ func TestLongPollEndsAtTheCommitItWaitsFor(t *testing.T) {
 		go func() {
 			time.Sleep(time.Second)
 			key, body := w.commit(map[int32][]record.Batch{2: {w.batch(2, record.None, 1, 10)}}) // not asked for
-			r.Seed(key, body)
+			r.Seed(key, record.NewBuffer(body))
 			time.Sleep(time.Second)
 			key, body = w.commit(map[int32][]record.Batch{1: {w.batch(1, record.None, 1, 10)}})
-			r.Seed(key, body)
+			r.Seed(key, record.NewBuffer(body))
 		}()
 		got, took := w.poll(t.Context(), r, 1, time.Minute, PartitionRequest{w.part(0), 0, 1 << 20}, PartitionRequest{w.part(1), 0, 1 << 20})
 		if took != 2*time.Second || len(got.Partitions) != 2 || len(got.Partitions[0].Chunks) != 0 || len(got.Partitions[1].Chunks) != 2 {

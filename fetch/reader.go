@@ -117,5 +117,6 @@ func New(cfg Config, view View, store RangeGetter, files FileOpener, log *slog.L
 }
 
 // Seed puts a WAL object that was uploaded and is about to be committed into the tail, so that consumers at the end of the log cost no reads.
-// body must not be changed afterwards. The oldest objects make room; one larger than the tail is not kept.
-func (r *Reader) Seed(key string, body []byte) { r.tail.add(key, body) }
+// body must not be changed afterwards; it is held while it is in the tail. The oldest objects make room; one larger than
+// the tail is not kept.
+func (r *Reader) Seed(key string, body *record.Buffer) { r.tail.add(key, body) }

@@ -25,10 +25,12 @@ type extent struct {
 }
 
 // run returns the verified bytes of a run: from the tail, or from the store by the whole object or the run's range.
-// cold tells that the bytes are not in the tail. Errors: ErrCorrupt, the store's.
-func (r *Reader) run(ctx context.Context, run *metadata.Run) (bytes []byte, cold bool, err error) {
+// cold tells that the bytes are not in the tail; those of the tail may be read until hold lets go. Errors: ErrCorrupt,
+// the store's.
+func (r *Reader) run(ctx context.Context, run *metadata.Run, hold *held) (bytes []byte, cold bool, err error) {
 	if body, ok := r.tail.get(run.Key); ok {
-		if bytes, err = cutRange(body, 0, run); err != nil {
+		hold.add(body)
+		if bytes, err = cutRange(body.Bytes, 0, run); err != nil {
 			return nil, false, err
 		}
 		return bytes, false, nil // the batcher made it from batches that were checked

@@ -140,7 +140,9 @@ func (r *Reader) scan(ctx context.Context, s *metadata.Slice, from record.Offset
 		}
 		return nil
 	}
-	bytes, _, err := r.run(ctx, s.Run)
+	var hold held
+	defer hold.release() // what is yielded is looked at and not kept
+	bytes, _, err := r.run(ctx, s.Run, &hold)
 	if err != nil {
 		return err
 	}

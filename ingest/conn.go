@@ -85,6 +85,7 @@ type reply struct {
 	ready   chan struct{}
 	await   func() // if not nil, runs in the writer when the reply's turn comes and sets the fields below
 	buffers net.Buffers
+	over    func() // if not nil, runs when nothing refers to buffers any more
 	fault   *fault // close the connection in place of a reply
 }
 
@@ -438,6 +439,9 @@ func (c *conn) write() {
 
 // settle gives back what a reply held.
 func (c *conn) settle(r *reply) {
+	if r.over != nil {
+		r.over()
+	}
 	c.free(r.key, r.held)
 	c.memory.release(r.sending)
 	c.s.replies.release(r.sending - r.large)

@@ -39,19 +39,20 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 	}
 	room := replyRoom{replies: s.replies, large: s.large}
 	defer room.giveBack() // the reply pays for itself then
-	results := s.fetchPartitions(c.polls, fr, req.version, wait, &room)
+	results, response := s.fetchPartitions(c.polls, fr, req.version, wait, &room)
 	for _, res := range results {
 		s.refuse(keyFetch, res.code)
 	}
 	c.answer(r, encodeFetch(*req, codeNone, fr.topics, results, fr.readCommitted))
+	r.over = response.Release
 	room.handOver(r)
 }
 
-// fetchPartitions returns one result for each partition of the request, in order. room is asked for the records' memory.
-func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) []fetchResult {
+// fetchPartitions returns one result for each partition of the request, in order, and the response whose memory they
+// alias. room is asked for the records' memory.
+func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
 	var (
-		results []fetchResult
-		ask     = fetch.Request{
+		ask = fetch.Request{
 			MinBytes: int(max(fr.minBytes, 0)),
 			MaxBytes: min(int(max(fr.maxBytes, 0)), s.cfg.FetchBytes),
 			Admit:    room.admit,
@@ -85,12 +86,13 @@ func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version i
 		}
 	}
 	if len(ask.Partitions) == 0 {
-		return results // nothing to wait for
+		return results, response // nothing to wait for
 	}
-	for i, part := range s.read(ctx, ask, room) {
+	response = s.read(ctx, ask, room)
+	for i, part := range response.Partitions {
 		results[places[i]] = fetched(part, version)
 	}
-	return results
+	return results, response
 }
 
 func (s *Server) fetchTopic(t fetchTopic, version int16) (metadata.Topic, code) {
@@ -99,8 +101,9 @@ func (s *Server) fetchTopic(t fetchTopic, version int16) (metadata.Topic, code) 
 
 // read asks the reader, and once more where an offset is out of range: the View may merely be behind, and a consumer
 // that hears OFFSET_OUT_OF_RANGE throws its position away.
-func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) []fetch.PartitionResponse {
-	parts := s.deps.Reader.Fetch(ctx, ask).Partitions
+func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) fetch.Response {
+	response := s.deps.Reader.Fetch(ctx, ask)
+	parts := response.Partitions
 	for _, p := range parts {
 		if !errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
 			continue
@@ -111,13 +114,14 @@ func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) [
 					parts[i] = fetch.PartitionResponse{Err: err}
 				}
 			}
-			return parts
+			return response
 		}
 		ask.MaxWait = 0
 		room.giveBack() // the first answer is dropped
-		return s.deps.Reader.Fetch(ctx, ask).Partitions
+		response.Release()
+		return s.deps.Reader.Fetch(ctx, ask)
 	}
-	return parts
+	return response
 }
 
 // freshTimeout bounds how long an offset that seems out of range is doubted before the client is told to come again.

@@ -17,6 +17,7 @@ import (
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
+	"github.com/bargedata/barge/record"
 	"github.com/bargedata/barge/tableflow"
 	"github.com/bargedata/barge/tableflow/delta"
 )
@@ -240,7 +241,7 @@ func (a *agent) carryOut(actions []metadata.SequencerAction) {
 			a.after(act.D, "tick", func() { a.take(metadata.TickEvent{}) })
 		case metadata.ApplyAction:
 			if a.reader != nil {
-				act.Entry().EachInline(a.reader.Seed)
+				act.Entry().EachInline(func(key string, body []byte) { a.reader.Seed(key, record.NewBuffer(body)) })
 			}
 			if err := act.Apply(a.view); err != nil {
 				a.w.fault("rest", "%s: %v", a.label(), err)

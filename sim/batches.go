@@ -85,7 +85,7 @@ func (b *batches) upload(o *batcher.Object) {
 	putID := b.a.id16()
 	built, err := o.Build(b.cfg, putID, fmt.Sprintf("%x", putID[:4]))
 	if err == nil && built.Body != nil {
-		if err = b.a.store.Put(b.a.w.ctx, built.Key, built.Body); err == nil {
+		if err = b.a.store.Put(b.a.w.ctx, built.Key, built.Body.Bytes); err == nil {
 			b.a.reader.Seed(built.Key, built.Body)
 		}
 	}
