@@ -12,7 +12,7 @@ type object struct {
 	pos    record.Pos
 
 	// Derived, not encoded.
-	refs int   // runs that lie in it
+	refs int   // runs that lie in it, and runs of it that are held back
 	at   int64 // the oldest of their CommittedAt that there was
 }
 
