@@ -5,7 +5,7 @@ import "time"
 // Stats is a moment's view. Counts only grow; gauges are what is so right now.
 type Stats struct {
 	Objects       uint64               // committed
-	Inline        uint64               // of these, those that travelled in their commits
+	Inline        uint64               // of these, those that traveled in their commits
 	Bytes         int64                // of their batches
 	UploadedBytes int64                // of whole objects, committed or not
 	Failed        uint64               // objects whose appends were answered with an error
@@ -23,7 +23,7 @@ type Stats struct {
 // Flush is the story of one object, told when its appends are answered.
 type Flush struct {
 	Reason  FlushReason
-	Key     string // "" when it was never laid out or travelled in its commit
+	Key     string // "" when it was never laid out or traveled in its commit
 	Calls   int
 	Batches int
 	Bytes   int64

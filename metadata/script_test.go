@@ -175,14 +175,14 @@ func inlineFaults(s *State, slots map[uint64]uint64) (faults []string) {
 		faults = append(faults, fmt.Sprintf("I8: %d inline objects counted, %d there", s.inline.live, len(slots)))
 	}
 	oldest, ok := (&View{state: s}).OldestInline()
-	want, any := uint64(0), false
+	want, found := uint64(0), false
 	for _, slot := range slots {
-		if !any || slot < want {
-			want, any = slot, true
+		if !found || slot < want {
+			want, found = slot, true
 		}
 	}
-	if ok != any || oldest != want {
-		faults = append(faults, fmt.Sprintf("I8: oldest inline object in slot %d (%v), want %d (%v)", oldest, ok, want, any))
+	if ok != found || oldest != want {
+		faults = append(faults, fmt.Sprintf("I8: oldest inline object in slot %d (%v), want %d (%v)", oldest, ok, want, found))
 	}
 	if n := len(s.inline.ids); n > 2*len(slots)+64 {
 		faults = append(faults, fmt.Sprintf("%d places for %d inline objects", n, len(slots)))
