@@ -178,8 +178,8 @@ func (a *agent) assemble() error {
 	workConfig.Session, workConfig.Cluster, workConfig.ReadAhead = a.session, cluster, 1
 	workConfig.ReleaseGrace = releaseGrace
 	workConfig.Sweep = compactor.SweepTimes{Again: sweepAgain, Last: sweepLast, Open: sweepOpen}
+	workConfig.Limits = a.w.profile.limits
 	workConfig.Limits.Interval = a.w.profile.interval
-	workConfig.Limits.JobBytes = a.w.profile.jobBytes
 	a.worker = compactor.New(workConfig, a.view, a, store, a.now, a.name, a.w.discard)
 	return nil
 }

@@ -105,7 +105,13 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 				for _, f := range c.Files {
 					o.refer(f.Key)
 				}
-				o.w.counts["compactions"]++
+				if c.Moved != nil {
+					o.refer(c.Moved.Key)
+					o.w.counts["objects regrouped"]++
+				}
+				if len(c.Files) > 0 {
+					o.w.counts["compactions"]++
+				}
 			}
 		case metadata.Projected:
 			if r, ok := r.(metadata.ProjectedResult); ok && r.Err == nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bargedata/barge/compactor"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/objectstore/storetest"
@@ -59,7 +60,7 @@ type profile struct {
 	entryCommands  int
 	checkpoint     uint64
 	interval, tick time.Duration
-	jobBytes       record.Len
+	limits         compactor.Limits
 	inline         int64 // bytes of an object up to which it travels in its commit
 	weather        storetest.FaultConfig
 	torn           float64 // of reads of data, damaged on their way
@@ -167,6 +168,18 @@ func newWorld(cfg Config) *world {
 	return w
 }
 
+// drawLimits makes jobs small or large, and regrouping frequent or rare.
+func drawLimits(r *rand.Rand) compactor.Limits {
+	l := compactor.DefaultLimits()
+	l.JobBytes = []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)]
+	l.RegroupBytes = []record.Len{1, 2 << 10, 16 << 20}[r.IntN(3)]
+	l.RegroupAge = time.Duration(r.IntN(60)) * time.Second
+	l.InlineAge = time.Duration(5+r.IntN(60)) * time.Second
+	l.SmallBytes = []record.Len{1 << 10, 8 << 20}[r.IntN(2)]
+	l.JobTopics, l.JobObjects, l.JobMoved, l.FileParts = 1+r.IntN(4), 1+r.IntN(20), 1+r.IntN(20), 1+r.IntN(4)
+	return l
+}
+
 // draw makes the world's profile: from calm ones, which get far, to such in which little works.
 func (w *world) draw() profile {
 	r := w.rng
@@ -174,7 +187,7 @@ func (w *world) draw() profile {
 		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)], lateRequests: []int{8, 40, 100_000}[r.IntN(3)],
 		entryCommands: []int{1, 2, 4096}[r.IntN(3)], checkpoint: uint64(10 + r.IntN(30)),
 		interval: time.Duration(2+r.IntN(20)) * time.Second, tick: time.Duration(300+r.IntN(700)) * time.Millisecond,
-		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], jobBytes: []record.Len{4 << 10, 64 << 10, 64 << 20}[r.IntN(3)],
+		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], limits: drawLimits(r),
 		kills: []int{250, 600, 1500, 100_000}[r.IntN(4)], pauses: []int{300, 800, 100_000}[r.IntN(3)], jumps: []int{150, 400, 3000}[r.IntN(3)],
 	}
 	p.torn = []float64{0, 0, 0.02, 0.1}[r.IntN(4)]

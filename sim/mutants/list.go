@@ -237,6 +237,27 @@ func mutants() []mutant {
 			[]edit{{"metadata/object.go", "	o.refs--\n	if o.refs == 0 {", "	o.refs--\n	if o.refs == 0 && o.key == \"\" {"}},
 			"objects rest", 100,
 		},
+		// Regrouping.
+		{
+			"regrouped-before-it-is-there", "runs move into an object that is in the store",
+			[]edit{{"compactor/move.go", "	if err := c.store.Put(ctx, key, body); err != nil {\n", "	if err := c.store.Put(ctx, key+\"x\", body); err != nil {\n"}},
+			"objects", 50,
+		},
+		{
+			"runs-regrouped-out-of-order", "moved batches keep their order",
+			[]edit{{"compactor/move.go", "all = append(all, batches...)", "all = append(batches, all...)"}},
+			"kafka objects table", 100,
+		},
+		{
+			"regrouped-with-a-stretch-misplaced", "each moved stretch lies where the log says",
+			[]edit{{"compactor/move.go", "			pos += record.Pos(m.Len)\n", ""}},
+			"kafka objects table rest", 1000,
+		},
+		{
+			"regrouped-span-forgets-a-run", "all runs of a span move, so that it can go",
+			[]edit{{"metadata/moved.go", "	p.runs = append(runs, old[done:]...)\n", "	p.runs = runs\n"}},
+			"kafka table state rest objects", 100,
+		},
 		// Objects inside of entries.
 		{
 			"inline-position-off", "the bytes of an inline object begin where State says",
