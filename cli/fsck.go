@@ -94,7 +94,7 @@ func (a *app) runFsck(ctx context.Context, run fsckRun) error {
 		return fmt.Errorf("%w (--force does that)", err)
 	}
 	if err != nil {
-		return fmt.Errorf("check %s: %w", string(run.at), err)
+		return fmt.Errorf("%s: %w", string(run.at), err)
 	}
 	return a.printReport(report, a.now().Sub(began), run.json)
 }

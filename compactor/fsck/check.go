@@ -95,7 +95,7 @@ func Check(ctx context.Context, store Store, o Options) (Report, error) {
 		return Report{}, err
 	}
 	if err := c.run(ctx); err != nil {
-		return c.report, fmt.Errorf("fsck: %w", err)
+		return c.report, fmt.Errorf("check: %w", err)
 	}
 	return c.report, nil
 }
@@ -124,7 +124,7 @@ func newChecker(store Store, o Options) (*checker, error) {
 	ro := readOnly{store}
 	log, err := bucketlog.New(ro, bucketlog.Config{Prefix: o.LogPrefix, ReadAhead: o.ReadAhead}, func() [16]byte { return [16]byte{} }, o.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("fsck: %w", err)
+		return nil, fmt.Errorf("check: %w", err)
 	}
 	return &checker{
 		o: o, store: log.WithInline(ro), log: log, view: metadata.NewView(), report: Report{Full: o.Full, Findings: []Finding{}}, seen: map[string]bool{},

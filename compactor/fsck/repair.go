@@ -60,7 +60,7 @@ func Repair(ctx context.Context, store objectstore.Store, o Options, ro RepairOp
 		}
 	}
 	if err != nil {
-		return Report{Repaired: r.done, Refused: r.refused}, fmt.Errorf("fsck: repair: %w", err)
+		return Report{Repaired: r.done, Refused: r.refused}, fmt.Errorf("repair: %w", err)
 	}
 	if r.hopeless(c) {
 		c.report.Repaired, c.report.Refused = r.done, r.refused
@@ -72,7 +72,7 @@ func Repair(ctx context.Context, store objectstore.Store, o Options, ro RepairOp
 	r.o.Cluster = c.report.Cluster
 	if err := r.run(ctx, c.report.Findings, len(c.leftovers) > 0 || c.anyOpen()); err != nil {
 		c.report.Repaired, c.report.Refused = r.done, r.refused
-		return c.report, fmt.Errorf("fsck: repair: %w", err)
+		return c.report, fmt.Errorf("repair: %w", err)
 	}
 	if len(r.done)+len(r.refused) == 0 {
 		return c.report, nil
@@ -125,17 +125,17 @@ func (c *checker) anyOpen() bool {
 func (c *checker) inUse(ctx context.Context, force bool) error {
 	before := c.view.Applied()
 	if err := c.refresh(ctx); err != nil {
-		return fmt.Errorf("fsck: %w", err)
+		return fmt.Errorf("check: %w", err)
 	}
 	if now := c.view.Applied(); now != c.began || now != before {
-		return fmt.Errorf("fsck: repair: the log grew from entry %d to %d during the check, so an agent is at work; stop it first: %w", c.began, now, ErrInUse)
+		return fmt.Errorf("repair: the log grew from entry %d to %d during the check, so an agent is at work; stop it first: %w", c.began, now, ErrInUse)
 	}
 	if force {
 		return nil
 	}
 	for _, s := range c.view.Sessions() {
 		if !s.Sealed {
-			return fmt.Errorf("fsck: repair: session %d of the agent at %q is open; stop that agent, or, if it was killed, force the repair: %w", s.ID, s.Agent.Address, ErrInUse)
+			return fmt.Errorf("repair: session %d of the agent at %q is open; stop that agent, or, if it was killed, force the repair: %w", s.ID, s.Agent.Address, ErrInUse)
 		}
 	}
 	return nil

@@ -151,13 +151,8 @@ func (in *inspector) start(ctx context.Context) error {
 			if !in.all {
 				in.seq, in.snaps = seq, in.snaps[i:]
 			}
-		case gone(err):
-			continue // pruned meanwhile
-		case errors.Is(err, metadata.ErrCorrupt):
-			if !in.all {
-				in.fault(Fault{Key: in.log.snapKey(seq), Seq: seq, Snapshot: true, Err: err})
-			}
-			continue
+		case gone(err), errors.Is(err, metadata.ErrCorrupt):
+			continue // pruned meanwhile, or damaged, which the walk tells
 		default:
 			return err
 		}
