@@ -117,6 +117,8 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 			if r, ok := r.(metadata.ProjectedResult); ok && r.Err == nil {
 				o.w.counts["table versions projected"]++
 			}
+		case metadata.CommitHeld:
+			o.w.counts["batches judged later"] += len(c.Batches)
 		case metadata.DeleteTopic:
 			o.w.counts["topics deleted"]++
 		case metadata.SealSession:

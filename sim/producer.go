@@ -30,23 +30,25 @@ type producer struct {
 	// careless goes on in the same epoch after it has given up a batch, as clients do that know no better, until it is refused.
 	careless bool
 	skipped  bool
+	accepted bool // something of this epoch
 
 	id       int64 // -1: to be asked for
 	asking   bool
 	epoch    int16
 	sequence int32 // of the next record
 	made     int   // records
+	batches  int
 	window   []*batch
-	agent    *agent   // to which it is connected
-	wire     []*batch // asked of it and not answered, in the order of the asking, which is that of the answers
-	conn     *conn
-	over     bool // its topic is gone
+	agent    *agent  // to which it is connected
+	conns    []*conn // to it: one, or two of a client whose batches may overtake each other
+	over     bool    // its topic is gone
 }
 
 // batch is one record batch until it is settled.
 type batch struct {
 	by      *producer
 	index   int // in KafkaHistory.Sent
+	number  int // among its producer's
 	raw     record.Batch
 	epoch   int16
 	born    int64
@@ -55,7 +57,7 @@ type batch struct {
 	answer  *Told    // to the request, while answers before it are missing
 }
 
-const window = 5 // batches in flight
+const window = 5 // batches from the oldest that is not settled on
 
 // produce lets the producer do what it would do next; false when that is nothing.
 func (p *producer) produce(a *agent) bool {
@@ -75,16 +77,18 @@ func (p *producer) produce(a *agent) bool {
 		return false
 	}
 	r := &request{agent: a, batches: []*batch{b}, open: true}
-	late := !p.w.calm && p.w.rng.IntN(p.w.profile.lateRequests) == 0 || len(p.conn.queue) > 0
+	c := p.conns[p.w.rng.IntN(len(p.conns))]
+	late := !p.w.calm && p.w.rng.IntN(p.w.profile.lateRequests) == 0 || len(c.queue) > 0
 	// Now and then several producers share a call, as partitions of one client do.
-	if other := p.w.pick(); !late && len(other.conn.queue) == 0 && other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
+	if other := p.w.pick(); !late && len(other.conns) == 1 && len(other.conns[0].queue) == 0 && other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
 		if ob := other.next(); ob != nil {
 			r.batches = append(r.batches, ob)
+			other.conns[0].wire = append(other.conns[0].wire, ob)
 		}
 	}
+	c.wire = append(c.wire, b)
 	for _, b := range r.batches {
 		b.request, b.sentAt, b.answer = r, p.w.now, nil
-		b.by.wire = append(b.by.wire, b)
 		p.w.hist.Kafka.Sent[b.index].Attempts++
 		p.w.note("send", p.w.hist.Kafka.Sent[b.index].Values[0], int64(a.n))
 	}
@@ -92,7 +96,6 @@ func (p *producer) produce(a *agent) bool {
 		a.deliver(r)
 		return true
 	}
-	c := p.conn
 	c.queue = append(c.queue, r)
 	a.after(time.Duration(p.w.rng.IntN(1500))*time.Millisecond, "arrive", func() {
 		r := c.queue[0]
@@ -104,7 +107,10 @@ func (p *producer) produce(a *agent) bool {
 }
 
 // conn is one connection: what was sent over it arrives in order, late perhaps, and also when its client has hung up.
-type conn struct{ queue []*request }
+type conn struct {
+	queue []*request // on their way
+	wire  []*batch   // not answered, in the order of the asking, which is that of the answers
+}
 
 // deliver hands a request in that has arrived.
 func (a *agent) deliver(r *request) {
@@ -131,11 +137,14 @@ func (p *producer) connect(a *agent) {
 
 // hangUp ends the connection: everything that was asked over it has to be asked again.
 func (p *producer) hangUp() {
-	for _, b := range p.wire {
-		b.request, b.answer = nil, nil
+	for i, c := range p.conns {
+		for _, b := range c.wire {
+			b.request, b.answer = nil, nil
+		}
+		p.w.counts["answers lost"] += len(c.wire)
+		c.wire = nil // what is on its way arrives all the same
+		p.conns[i] = &conn{}
 	}
-	p.w.counts["answers lost"] += len(p.wire)
-	p.wire, p.conn = nil, &conn{}
 }
 
 func (p *producer) askID(a *agent) bool {
@@ -166,10 +175,10 @@ func (p *producer) next() *batch {
 		return nil
 	}
 	most := 1
-	if p.idempotent {
+	if p.idempotent && (p.accepted || len(p.conns) == 1) { // a log that does not know a producer takes whatever of it comes first
 		most = window
 	}
-	if len(p.window) >= most || p.w.draining {
+	if p.w.draining || len(p.window) > 0 && p.batches-p.window[0].number >= most {
 		return nil
 	}
 	return p.make()
@@ -205,7 +214,8 @@ func (p *producer) make() *batch {
 	if err != nil {
 		w.fault("rest", "parse: %v", err)
 	}
-	b := &batch{by: p, index: len(w.hist.Kafka.Sent), raw: parsed, epoch: p.epoch, born: w.now}
+	b := &batch{by: p, index: len(w.hist.Kafka.Sent), number: p.batches, raw: parsed, epoch: p.epoch, born: w.now}
+	p.batches++
 	w.hist.Kafka.Sent = append(w.hist.Kafka.Sent, sent)
 	p.window = append(p.window, b)
 	return b
@@ -227,8 +237,11 @@ func (p *producer) lookAtClock() {
 			return
 		}
 	}
-	if len(p.wire) > 0 && p.w.now-p.wire[0].sentAt > requestTimeout {
-		p.hangUp()
+	for _, c := range p.conns {
+		if len(c.wire) > 0 && p.w.now-c.wire[0].sentAt > requestTimeout {
+			p.hangUp()
+			return
+		}
 	}
 }
 
@@ -243,7 +256,7 @@ func (p *producer) giveUp() {
 
 // bump begins a new epoch.
 func (p *producer) bump() {
-	p.skipped = false
+	p.skipped, p.accepted = false, false
 	if p.idempotent {
 		p.epoch++
 		p.sequence = 0
@@ -297,13 +310,20 @@ func (w *world) told(r *request, b *batch, res batcher.Result) {
 
 // listen takes the answers that have come, in their order: a connection's answers keep the order of its requests.
 func (p *producer) listen() {
-	for len(p.wire) > 0 && p.wire[0].answer != nil {
-		b := p.wire[0]
-		p.wire = p.wire[1:]
+	for _, c := range p.conns {
+		p.hear(c)
+	}
+}
+
+func (p *producer) hear(c *conn) {
+	for len(c.wire) > 0 && c.wire[0].answer != nil {
+		b := c.wire[0]
+		c.wire = c.wire[1:]
 		outcome := b.answer.Outcome
 		b.request, b.answer = nil, nil
 		switch {
 		case outcome == Committed:
+			p.accepted = p.accepted || b.epoch == p.epoch
 			b.settled()
 		case outcome == Refused && p.skipped:
 			p.hangUp()

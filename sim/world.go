@@ -494,8 +494,11 @@ func (w *world) meetTopics() {
 			w.known[p] = true
 			w.consumers = append(w.consumers, &consumer{w: w, n: len(w.consumers), partition: p})
 			for k := range 2 {
-				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1, conn: &conn{}}
+				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1, conns: []*conn{{}}}
 				pr.careless = pr.idempotent && w.rng.IntN(4) == 0
+				if pr.idempotent && w.rng.IntN(3) == 0 {
+					pr.conns = append(pr.conns, &conn{})
+				}
 				if w.rng.IntN(2) == 0 {
 					pr.sequence = 1<<31 - 1 - w.rng.Int32N(20) // soon to wrap
 				}
