@@ -53,6 +53,7 @@ type batch struct {
 	epoch   int16
 	born    int64
 	sentAt  int64
+	first   bool     // when it was sent this time, all before it had been acknowledged
 	request *request // in flight; nil: to be sent again
 	answer  *Told    // to the request, while answers before it are missing
 }
@@ -88,7 +89,7 @@ func (p *producer) produce(a *agent) bool {
 	}
 	c.wire = append(c.wire, b)
 	for _, b := range r.batches {
-		b.request, b.sentAt, b.answer = r, p.w.now, nil
+		b.request, b.sentAt, b.answer, b.first = r, p.w.now, nil, b.by.window[0] == b
 		p.w.hist.Kafka.Sent[b.index].Attempts++
 		p.w.note("send", p.w.hist.Kafka.Sent[b.index].Values[0], int64(a.n))
 	}
@@ -277,7 +278,6 @@ func (b *batch) settled() {
 // told takes an agent's answer to one batch of a request: down for the checkers, and to the client if that still waits.
 func (w *world) told(r *request, b *batch, res batcher.Result) {
 	t := Told{Sent: b.index, Step: w.steps, Base: res.BaseOffset}
-	first := len(b.by.window) > 0 && b.by.window[0] == b && b.epoch == b.by.epoch
 	heard := r.open && b.request == r
 	switch {
 	case res.Err == nil:
@@ -292,7 +292,7 @@ func (w *world) told(r *request, b *batch, res batcher.Result) {
 	case errors.Is(res.Err, metadata.ErrUnknownTopic):
 		t.Outcome, t.Unjust = Refused, w.oracle.live(b.by.partition)
 	case errors.Is(res.Err, metadata.ErrOutOfOrderSequence), errors.Is(res.Err, metadata.ErrInvalidProducerEpoch):
-		t.Outcome, t.Unjust = Refused, heard && first && !b.by.skipped
+		t.Outcome, t.Unjust = Refused, heard && b.first && !b.by.skipped
 		w.counts["batches out of order"]++
 	default:
 		t.Outcome, t.Unjust = Refused, true

@@ -57,7 +57,7 @@ func TestWorldsAreClean(t *testing.T) {
 	}
 	for _, event := range []string{
 		"agents fenced", "agents killed", "agents paused", "agents stopped", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
-		"batches not written", "batches of unknown outcome", "compactions", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
+		"batches not written", "batches of unknown outcome", "compactions", "objects regrouped", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
 		"starts from a snapshot", "table versions projected", "topics deleted", "slots truncated", "slow answers", "batches judged later", "requests on their way",
 	} {
 		if total.Counts[event] == 0 {

@@ -258,6 +258,26 @@ func mutants() []mutant {
 			[]edit{{"metadata/moved.go", "	p.runs = append(runs, old[done:]...)\n", "	p.runs = runs\n"}},
 			"kafka table state rest objects", 100,
 		},
+		{
+			"moved-run-forgets-its-object", "an object whose runs have moved is released",
+			[]edit{{"metadata/moved.go", "			s.uncountRun(t, &old[k])\n", "			if old[k].object == object {\n				s.uncountRun(t, &old[k])\n			}\n"}},
+			"objects rest", 100,
+		},
+		{
+			"held-batch-at-the-wrong-place", "a batch that waited lies where it lay",
+			[]edit{{"metadata/held.go", "		for i := range r.Batches[:h.Batch] {\n", "		for i := range r.Batches[:h.Batch/2] {\n"}},
+			"kafka rest", 2000,
+		},
+		{
+			"held-object-released", "an object is kept while a batch of it waits",
+			[]edit{{"metadata/held.go", "			held.runs = append(held.runs, heldRun{run: h.Run, partition: r.Partition})\n			s.objects[object].refs++\n", "			held.runs = append(held.runs, heldRun{run: h.Run, partition: r.Partition})\n"}},
+			"kafka objects rest", 1000,
+		},
+		{
+			"waits-for-ever", "a batch waits half a second at most",
+			[]edit{{"metadata/seqpark.go", "	parkTicks = 4 ", "	parkTicks = 1 << 40 "}},
+			"rest kafka", 2000,
+		},
 		// Objects inside of entries.
 		{
 			"inline-position-off", "the bytes of an inline object begin where State says",
