@@ -276,7 +276,7 @@ func mutants() []mutant {
 		{
 			"waits-for-ever", "a batch waits half a second at most",
 			[]edit{{"metadata/seqpark.go", "	parkTicks = 4 ", "	parkTicks = 1 << 40 "}},
-			"rest kafka", 2000,
+			"objects rest kafka", 2000,
 		},
 		// Objects inside of entries.
 		{
