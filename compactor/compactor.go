@@ -154,7 +154,10 @@ func (c *Compactor) Round(ctx context.Context) error {
 
 // patiently does a piece of work unless its last failure was too short a while ago.
 func (c *Compactor) patiently(ctx context.Context, work string, do func(context.Context) error) error {
-	if ctx.Err() != nil || !c.retry.ready(work, c.now()) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !c.retry.ready(work, c.now()) {
 		return nil
 	}
 	return c.retry.done(work, c.now(), do(ctx))
@@ -176,9 +179,9 @@ func (c *Compactor) compact(ctx context.Context) error {
 	waiting := slices.DeleteFunc(c.view.Pending(), func(p metadata.PendingTopic) bool { return !c.retry.ready(jobOf(p.Topic), now) })
 	due := Due(waiting, now.UnixMilli(), c.tokens.grant(), c.cfg.Limits)
 	span := c.span(len(due) > 0, now)
-	ids := make([]record.TopicID, len(due))
-	for i, p := range due {
-		ids[i] = p.Topic.ID
+	ids := make([]record.TopicID, 0, len(due))
+	for _, p := range due {
+		ids = append(ids, p.Topic.ID)
 	}
 	for _, id := range dueInSpan(span, c.cfg.Limits) {
 		if slices.ContainsFunc(waiting, func(p metadata.PendingTopic) bool { return p.Topic.ID == id }) {
