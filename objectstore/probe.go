@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,10 +18,12 @@ const (
 
 // Probe finds out whether Create is atomic: 16 writers race for each of 20 keys, spread over all endpoints, and exactly
 // one may win each; then a further Create through every endpoint must get ErrExists, and every endpoint must show the
-// winner's bytes. Keys lie under prefix + rnd, with rnd different for every probe; they are deleted in the end.
+// winner's bytes. In the end every endpoint must list all keys, in order. Keys lie under prefix + rnd, with rnd different
+// for every probe; they are deleted in the end.
 // Endpoints are drivers (all ways to one bucket) without retries, which would blur who won.
 //
-// Errors: ErrNotAtomic - the metadata log must not live in this store; the message names the way out. Any other error
+// Errors: ErrNotAtomic - the metadata log must not live in this store; the message names the way out. ErrListing - the same,
+// for nothing of ours finds its objects there. Any other error
 // (ErrDenied, ErrNoBucket, ErrUnknown, the context's) is the store's own: the probe came to no result.
 func Probe(ctx context.Context, endpoints []Store, prefix, rnd string) (err error) {
 	if len(endpoints) == 0 {
@@ -38,6 +41,11 @@ func Probe(ctx context.Context, endpoints []Store, prefix, rnd string) (err erro
 	for n := range probeKeys {
 		if err := p.race(ctx, n); err != nil {
 			return fmt.Errorf("probe: %w", err)
+		}
+	}
+	for i, endpoint := range endpoints {
+		if err := p.list(ctx, endpoint); err != nil {
+			return fmt.Errorf("probe: endpoint %d of %d: %w", i+1, len(endpoints), err)
 		}
 	}
 	return nil
@@ -128,6 +136,25 @@ func settled(ctx context.Context, endpoint Store, key string, possible map[strin
 	}
 	if !possible[string(body)] {
 		return notAtomic("%s holds %q, which is not what its one winner wrote", key, body)
+	}
+	return nil
+}
+
+// list checks that endpoint lists the keys made so far: all of them, in order.
+func (p *probe) list(ctx context.Context, endpoint Store) error {
+	var objects []Object
+	if err := again(func() (err error) {
+		objects, err = endpoint.List(ctx, p.prefix+"/", "", probeKeys+1)
+		return err
+	}); err != nil {
+		return err
+	}
+	listed := make([]string, len(objects))
+	for i, o := range objects {
+		listed[i] = o.Key
+	}
+	if !slices.Equal(listed, p.keys) {
+		return fmt.Errorf("%w: %d objects were made from %s to %s, listed are %q", ErrListing, len(p.keys), p.keys[0], p.keys[len(p.keys)-1], listed)
 	}
 	return nil
 }

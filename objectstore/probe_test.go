@@ -89,6 +89,26 @@ func TestProbeRefusesStoresThatAreNotAtomic(t *testing.T) {
 	}
 }
 
+// lagging shows an object in listings only after further writes.
+type lagging struct{ objectstore.Store }
+
+func (s lagging) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
+	page, err := s.Store.List(ctx, prefix, after, limit)
+	return page[:max(0, len(page)-1)], err
+}
+
+func TestProbeRefusesStoresThatListBadly(t *testing.T) {
+	m := func() objectstore.Store { return objectstore.NewMemory(time.Now) }
+	for name, store := range map[string]objectstore.Store{
+		"out of order": storetest.NewFaulty(m(), 1, storetest.FaultConfig{Unordered: true}),
+		"lagging":      lagging{m()},
+	} {
+		if err := objectstore.Probe(t.Context(), []objectstore.Store{store}, "meta/probe/", "r"); !errors.Is(err, objectstore.ErrListing) {
+			t.Errorf("%s: got %v, want ErrListing", name, err)
+		}
+	}
+}
+
 func TestProbeReportsTheStoresOwnErrors(t *testing.T) {
 	faulty := storetest.NewFaulty(objectstore.NewMemory(time.Now), 1, storetest.FaultConfig{})
 	faulty.Script(objectstore.OpCreate, storetest.Deny)

@@ -40,6 +40,8 @@ var (
 	ErrClash = errors.New("object and directory clash")
 	// ErrNotAtomic is Probe's answer for a store whose create-if-absent lets more than one writer win.
 	ErrNotAtomic = errors.New("store does not create atomically")
+	// ErrListing is Probe's answer for a store whose listings are out of order or lack what has just been written.
+	ErrListing = errors.New("store does not list in key order all that is there")
 )
 
 // MaxKeyBytes is the longest key of the S3 protocol, prefix included.
@@ -86,7 +88,9 @@ type Store interface {
 	// ErrUnknown and never io.ErrUnexpectedEOF. The slice belongs to the caller.
 	GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error)
 	// List returns up to limit (at least 1) objects whose keys start with prefix and are > after, in ascending byte order
-	// of the whole keys. Fewer than limit means that there were no more. after need not be a valid or existing key.
+	// of the whole keys, and all whose writes had ended before the call. Fewer than limit means that there were no more.
+	// after need not be a valid or existing key. Callers page by the last key, so a driver whose server lists in another
+	// order (S3 Express) fails the call and never hands out a page that is out of order.
 	List(ctx context.Context, prefix, after string, limit int) ([]Object, error)
 	// Delete removes the objects; a key that holds nothing is no error. Keys are removed in no particular order; after
 	// an error any of them may be gone, so repeat the whole call.

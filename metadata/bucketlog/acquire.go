@@ -125,13 +125,10 @@ func (l *Log) loadBase(ctx context.Context) (base, error) {
 // loadSnapshot fetches the snapshot of seq and holds it against the slot that follows, if there is one.
 func (l *Log) loadSnapshot(ctx context.Context, seq uint64) (snapshot, error) {
 	key := l.snapKey(seq)
-	buf, err := l.store.Get(ctx, key, snapHeaderLen+maxSnapshotBytes)
+	snap, _, err := verified(key, func() ([]byte, error) { return l.store.Get(ctx, key, snapHeaderLen+maxSnapshotBytes) },
+		func(buf []byte) (snapshot, error) { return decodeSnapshot(buf, seq) })
 	if err != nil {
-		return snapshot{}, fmt.Errorf("get %s: %w", key, err)
-	}
-	snap, err := decodeSnapshot(buf, seq)
-	if err != nil {
-		return snapshot{}, fmt.Errorf("%s: %w", key, err)
+		return snapshot{}, err
 	}
 	follower, _, err := l.getSlot(ctx, seq)
 	switch {

@@ -2,7 +2,6 @@ package bucketlog
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
@@ -16,14 +15,6 @@ func (l *Log) WithInline(store objectstore.Store) objectstore.Store {
 }
 
 func (l *Log) slotBody(ctx context.Context, seq uint64) ([]byte, error) {
-	key := l.slotKey(seq)
-	buf, err := l.store.Get(ctx, key, maxSlotBytes)
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
-	}
-	s, err := decodeSlot(buf, seq)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	return s.body, nil
+	s, _, err := l.getSlotBytes(ctx, seq)
+	return s.body, err
 }

@@ -149,35 +149,56 @@ func (l *Log) list(ctx context.Context, prefix, after string, yield func(seq uin
 	}
 }
 
+// readTries is how often an object is read whose checks fail: what was damaged on the way is whole the next time.
+const readTries = 2
+
+// verified reads until decode takes the bytes or has refused them readTries times. Errors: read's, or decode's.
+func verified[T any](key string, read func() ([]byte, error), decode func([]byte) (T, error)) (T, []byte, error) {
+	var none T
+	for try := 1; ; try++ {
+		buf, err := read()
+		if err != nil {
+			return none, nil, fmt.Errorf("get %s: %w", key, err)
+		}
+		value, err := decode(buf)
+		if err == nil {
+			return value, buf, nil
+		}
+		if !errors.Is(err, metadata.ErrCorrupt) || try == readTries {
+			return none, nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+}
+
 // getSlot fetches and verifies slot seq. Errors: objectstore.ErrNotFound, metadata.ErrCorrupt, or the store's.
 func (l *Log) getSlot(ctx context.Context, seq uint64) (slot, hash, error) {
-	key := l.slotKey(seq)
-	buf, err := l.store.Get(ctx, key, maxSlotBytes)
+	s, buf, err := l.getSlotBytes(ctx, seq)
 	if err != nil {
-		return slot{}, hash{}, fmt.Errorf("get %s: %w", key, err)
-	}
-	s, err := decodeSlot(buf, seq)
-	if err != nil {
-		return slot{}, hash{}, fmt.Errorf("%s: %w", key, err)
+		return slot{}, hash{}, err
 	}
 	return s, sha256.Sum256(buf), nil
+}
+
+// getSlotBytes is getSlot without the hash.
+func (l *Log) getSlotBytes(ctx context.Context, seq uint64) (slot, []byte, error) {
+	key := l.slotKey(seq)
+	return verified(key, func() ([]byte, error) { return l.store.Get(ctx, key, maxSlotBytes) },
+		func(buf []byte) (slot, error) { return decodeSlot(buf, seq) })
 }
 
 // getSlotHeader fetches and verifies all of slot seq but its body.
 func (l *Log) getSlotHeader(ctx context.Context, seq uint64, size int64) (slot, error) {
 	key := l.slotKey(seq)
-	buf, err := l.store.GetRange(ctx, key, 0, min(size, slotHeaderLen+metadata.MaxOwnerBytes))
-	if err != nil {
-		return slot{}, fmt.Errorf("get head of %s: %w", key, err)
-	}
-	s, _, err := decodeSlotHeader(buf)
-	if err == nil && s.seq != seq {
-		err = fmt.Errorf("slot says it is %d: %w", s.seq, metadata.ErrCorrupt)
-	}
-	if err != nil {
-		return slot{}, fmt.Errorf("%s: %w", key, err)
-	}
-	return s, nil
+	s, _, err := verified(key, func() ([]byte, error) {
+		return l.store.GetRange(ctx, key, 0, min(size, slotHeaderLen+metadata.MaxOwnerBytes))
+	}, func(buf []byte) (slot, error) {
+		s, _, err := decodeSlotHeader(buf)
+		if err == nil && s.seq != seq {
+			err = fmt.Errorf("slot says it is %d: %w", s.seq, metadata.ErrCorrupt)
+		}
+		return s, err
+	})
+	return s, err
 }
 
 // readBoundary asks the store for the boundary: slots below it are gone or going, and what is created there does not count.

@@ -153,13 +153,15 @@ func conformance(
 		t.Helper()
 		clock := newClock()
 		store := newStore(t, clock.now)
-		faulty := &shaky{Store: wrap(store, clock.now)}
+		wrapped := wrap(store, clock.now)
+		faulty := &shaky{Store: wrapped}
 		var seed atomic.Uint64
 		return logtest.Instance{
 			Open:                 func() metadata.Log { return open(t, faulty, seed.Add(1)) },
 			Doubt:                faulty.doubt,
 			DamageNewestSnapshot: func() { damageNewest(t, store, "meta/0/snapshot/") },
 			Age:                  func() { clock.move(25 * time.Hour) },
+			Vague:                wrapped != store,
 		}
 	})
 }
@@ -183,10 +185,15 @@ func TestLogOnFilesKeepsTheContract(t *testing.T) {
 
 // TestLogOverRetriesKeepsTheContract: a decorator that repeats calls makes writers meet their own writes.
 func TestLogOverRetriesKeepsTheContract(t *testing.T) {
-	conformance(t, memory, func(store objectstore.Store, now func() time.Time) objectstore.Store {
-		weather := storetest.FaultConfig{FailBefore: 0.15, FailAfter: 0.15, Truncate: 0.1}
-		cfg := objectstore.RetryConfig{Attempts: 50, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond, HedgeDelay: -1}
-		rng := rand.New(rand.NewPCG(1, 1))
-		return objectstore.WithRetry(storetest.NewFaulty(store, 1, weather), cfg, now, rng, slog.New(slog.DiscardHandler))
-	})
+	weather := storm()
+	weather.Sleep = func(context.Context, time.Duration) error { return nil }
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			conformance(t, memory, func(store objectstore.Store, now func() time.Time) objectstore.Store {
+				cfg := objectstore.RetryConfig{Attempts: 50, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond, HedgeDelay: -1}
+				rng := rand.New(rand.NewPCG(seed, 1))
+				return objectstore.WithRetry(storetest.NewFaulty(store, seed, weather), cfg, now, rng, slog.New(slog.DiscardHandler))
+			})
+		})
+	}
 }

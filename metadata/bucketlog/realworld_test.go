@@ -22,7 +22,7 @@ type aging struct {
 	began time.Time
 }
 
-func (a aging) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
+func (a *aging) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
 	at, err := a.Store.Create(ctx, key, body)
 	if err == nil && !at.IsZero() {
 		at = at.Add(a.now().Sub(a.began))
@@ -45,7 +45,7 @@ func gateway(t *testing.T) func(t *testing.T, now func() time.Time) objectstore.
 		if err != nil {
 			t.Fatal(err)
 		}
-		return aging{Store: store, now: now, began: now()}
+		return &aging{Store: store, now: now, began: now()}
 	}
 }
 

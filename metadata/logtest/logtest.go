@@ -28,6 +28,8 @@ type Instance struct {
 	DamageNewestSnapshot func()
 	// Age moves the engine's time so far that every slot written so far may be deleted.
 	Age func()
+	// Vague: the faults under the log hide times from it, so that a truncation may keep more than it was asked to.
+	Vague bool
 }
 
 // Factory makes a fresh log; it cleans up through t.

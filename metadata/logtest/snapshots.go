@@ -73,6 +73,10 @@ func testCheckpointTwice(t *testing.T, in Instance) {
 	checkpoint(t, young, b.Term, next, "state")
 }
 
+// truncateTries is how many appends may pass before a truncation takes place: an engine goes by the store's time, which an
+// append whose answer was lost does not tell.
+const truncateTries = 20
+
 func testTruncate(t *testing.T, in Instance) {
 	log := in.Open()
 	a := acquire(t, log, "a")
@@ -81,15 +85,23 @@ func testTruncate(t *testing.T, in Instance) {
 	second := fill(t, log, a.Term, first, 20)
 	checkpoint(t, log, a.Term, second, "second")
 	in.Age()
-	next := fill(t, log, a.Term, second, 2)
-	if err := log.Truncate(t.Context(), a.Term, second); err != nil {
-		t.Fatal(err)
-	}
+	next := fill(t, log, a.Term, second, 1)
 	reader := in.Open()
-	_, err := reader.Read(t.Context(), 0, 1000)
+	var err error
+	for range truncateTries {
+		next = fill(t, log, a.Term, next, 1)
+		if err := log.Truncate(t.Context(), a.Term, second); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = reader.Read(t.Context(), 0, 1000); err != nil {
+			break
+		}
+	}
 	wantErr(t, "read of a truncated slot", err, metadata.ErrTruncated)
-	_, err = reader.Read(t.Context(), first-1, 1000)
-	wantErr(t, "read of the last truncated slot", err, metadata.ErrTruncated)
+	if !in.Vague {
+		_, err = reader.Read(t.Context(), first-1, 1000)
+		wantErr(t, "read of the last truncated slot", err, metadata.ErrTruncated)
+	}
 	if n := uint64(len(readAll(t, reader, second))); n != next-second {
 		t.Fatalf("%d entries after the truncation, want %d", n, next-second)
 	}
