@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bargedata/barge/record"
 )
 
 const (
@@ -21,24 +22,18 @@ const (
 	// maxRunningFetches bounds the Fetch requests of one connection at work at a time, each up to Config.FetchBytes.
 	// Clients send one.
 	maxRunningFetches = 2
-	// frameHead is size, API key, API version and correlation id.
-	frameHead = 4 + 2 + 2 + 4
-	// writePiece is what a peer has to take within Config.WriteTimeout: one that has gone is found early.
-	writePiece = 1 << 20
-	// minReplyRate, bytes a second, is how fast a peer has to take a reply as a whole, after a Config.WriteTimeout in
-	// which it may take nothing. One that takes just its piece in time would hold the memory of large replies for long;
-	// slower links than this have no use for Kafka's fetch sizes.
-	minReplyRate = 64 << 10
 	// alwaysParked is the size, bytes, up to which a request may wait however much waits already: that of a member, or of
 	// a consumer with a few partitions.
 	alwaysParked = 8 << 10
+	// frameHead is size, API key, API version and correlation id.
+	frameHead = 4 + 2 + 2 + 4
 )
 
 // conn is one client connection.
 type conn struct {
 	s    *Server
 	nc   net.Conn
-	br   *bufio.Reader
+	in   *frameReader
 	host string   // of the peer, for group membership
 	self endpoint // as this peer is told
 
@@ -66,8 +61,8 @@ type request struct {
 	clientID    string
 	body        []byte // after the header; owned by the request
 	frameBytes  int
-	frame       *frameBuffer // what body lies in, where that is lent: Produce
-	held        int64        // bytes taken from the connection's budget and that of its kind
+	frame       *record.Buffer // what body lies in, where that is lent: Produce
+	held        int64          // bytes taken from the connection's budget and that of its kind
 }
 
 func (r request) flexible() bool { return r.version >= r.api.flexible }
@@ -83,7 +78,8 @@ type reply struct {
 	large   int64 // how many of them come out of the budget of large first batches
 
 	ready   chan struct{}
-	await   func() // if not nil, runs in the writer when the reply's turn comes and sets the fields below
+	fate    <-chan struct{} // if not nil, await waits for it
+	await   func()          // if not nil, runs in the writer when the reply's turn comes and sets the fields below
 	buffers net.Buffers
 	over    func() // if not nil, runs when nothing refers to buffers any more
 	fault   *fault // close the connection in place of a reply
@@ -99,7 +95,7 @@ func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
 	c := &conn{
 		s:        s,
 		nc:       nc,
-		br:       bufio.NewReaderSize(nc, 4<<10),
+		in:       newFrameReader(nc),
 		host:     "/" + addressOf(nc).String(),
 		self:     s.tell(nc),
 		draining: draining,
@@ -165,7 +161,7 @@ func (c *conn) complain(f *fault) {
 func (c *conn) next() (request, *fault) {
 	for {
 		c.arm(c.s.cfg.IdleTimeout)
-		_, err := c.br.Peek(1)
+		_, err := c.in.peek(1)
 		if err == nil {
 			break
 		}
@@ -176,7 +172,7 @@ func (c *conn) next() (request, *fault) {
 	}
 
 	c.arm(c.s.cfg.BodyTimeout)
-	head, err := c.br.Peek(frameHead)
+	head, err := c.in.peek(frameHead)
 	if err != nil {
 		return request{}, c.cutOff(err)
 	}
@@ -210,7 +206,7 @@ func (c *conn) next() (request, *fault) {
 	}
 	req.held = 4 + size
 	if key == keyProduce {
-		req.held = int64(c.s.frames.capacity(int(4 + size)))
+		req.held = int64(record.BufferCapacity(lendBytes(int(4 + size))))
 	}
 	if err := c.hold(key, req.held); err != nil {
 		c.fetchEnds(key)
@@ -236,12 +232,14 @@ func (c *conn) body(req *request) *fault {
 	c.arm(c.s.cfg.BodyTimeout + time.Duration(req.frameBytes>>20)*time.Second)
 	var frame []byte
 	if req.api.key == keyProduce {
-		req.frame = c.s.frames.lend(4 + req.frameBytes)
-		frame = req.frame.bytes
+		// The bodies of other requests live on in what was decoded from them (a group keeps its members' metadata) and are
+		// never lent.
+		req.frame = c.s.frames.Lend(lendBytes(4 + req.frameBytes))
+		frame = req.frame.Bytes[:4+req.frameBytes]
 	} else {
 		frame = make([]byte, 4+req.frameBytes)
 	}
-	if _, err := io.ReadFull(c.br, frame); err != nil {
+	if err := c.in.read(frame); err != nil {
 		return c.cutOff(err)
 	}
 	c.readClock.Stop()
@@ -392,112 +390,6 @@ func (c *conn) awaitProduces() {
 		}
 	}
 	c.produces = c.produces[:0]
-}
-
-// write sends replies in order until the reader closes the ring. After a failed write it only waits for the rest and
-// drops it: work that was begun is awaited, so that its memory is accounted for to the end.
-func (c *conn) write() {
-	dead := false
-	kill := func() {
-		dead = true
-		c.endPolls()
-		_ = c.nc.Close()
-	}
-	for r := range c.replies {
-		<-r.ready
-		if r.await != nil && r.fault == nil {
-			func() {
-				defer c.recovered(r)
-				r.await()
-			}()
-		}
-		if r.fault != nil {
-			if !dead {
-				c.complain(r.fault)
-				kill()
-			}
-			c.settle(r)
-			continue
-		}
-		out := 0
-		for _, b := range r.buffers {
-			out += len(b)
-		}
-		if !dead {
-			if err := c.send(r.buffers, out); err != nil {
-				if isTimeout(err) && c.work.Err() == nil {
-					c.complain(&fault{refusedStalled, errors.New("the peer does not take its replies")})
-				}
-				kill()
-			} else {
-				c.s.observe.Request(r.key, r.bytesIn, out, c.s.deps.Now().Sub(r.arrived))
-			}
-		}
-		c.settle(r)
-	}
-}
-
-// settle gives back what a reply held.
-func (c *conn) settle(r *reply) {
-	if r.over != nil {
-		r.over()
-	}
-	c.free(r.key, r.held)
-	c.memory.release(r.sending)
-	c.s.replies.release(r.sending - r.large)
-	c.s.large.release(r.large)
-	c.waiting.Add(-1)
-}
-
-// send writes buffers in pieces, each under its own deadline, and all of them under one.
-func (c *conn) send(buffers net.Buffers, size int) error {
-	if size == 0 {
-		return nil
-	}
-	clock := time.AfterFunc(c.s.cfg.WriteTimeout, func() { _ = c.nc.SetWriteDeadline(longAgo()) })
-	defer clock.Stop()
-	if size <= writePiece {
-		_, err := buffers.WriteTo(c.nc)
-		return err
-	}
-	whole := time.AfterFunc(c.s.cfg.WriteTimeout+time.Duration(size)*time.Second/minReplyRate, func() { _ = c.nc.SetWriteDeadline(longAgo()) })
-	defer whole.Stop()
-	piece := make(net.Buffers, 0, 64)
-	n := 0
-	flush := func() error {
-		if n == 0 {
-			return nil
-		}
-		clock.Reset(c.s.cfg.WriteTimeout)
-		out := piece // WriteTo consumes its receiver
-		_, err := out.WriteTo(c.nc)
-		piece, n = piece[:0], 0
-		return err
-	}
-	for _, b := range buffers {
-		for len(b) > 0 {
-			part := b[:min(len(b), writePiece-n)]
-			piece, n, b = append(piece, part), n+len(part), b[len(part):]
-			if n == writePiece {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return flush()
-}
-
-// answer sets r's reply and pays for its memory, which exists already.
-func (c *conn) answer(r *reply, buffers net.Buffers) {
-	var n int64
-	for _, b := range buffers {
-		n += int64(len(b))
-	}
-	c.memory.force(n)
-	c.s.replies.force(n)
-	r.sending = n
-	r.buffers = buffers
 }
 
 func isTimeout(err error) bool {

@@ -1,57 +1,85 @@
 package ingest
 
 import (
-	"math/bits"
-	"sync"
+	"errors"
+	"io"
+	"net"
 )
 
-const (
-	minPooledBits = 12 // 4 KiB
-	maxPooledBits = 22 // 4 MiB; larger frames are rare and made one by one
-)
+// aheadBytes is how much of a connection is read before it is known what it is.
+const aheadBytes = 4 << 10
 
-// frameBuffer is the memory of one Produce frame.
-type frameBuffer struct{ bytes []byte }
-
-// framePool lends the memory of Produce frames, in powers of two. The bodies of other requests live on in what was
-// decoded from them (a group keeps its members' metadata) and are never lent. Safe for concurrent use.
-type framePool struct {
-	classes [maxPooledBits - minPooledBits + 1]sync.Pool
+// frameReader reads frames off a connection with few system calls: a read that ends a large frame takes in the head of
+// the next one. Not safe for concurrent use.
+type frameReader struct {
+	nc       net.Conn
+	ahead    []byte // of which from:to is read and not taken
+	from, to int
 }
 
-// capacity is what a frame of n bytes takes in memory.
-func (*framePool) capacity(n int) int {
-	if class := classOf(n); class >= 0 {
-		return 1 << (class + minPooledBits)
-	}
-	return n
+func newFrameReader(nc net.Conn) *frameReader {
+	return &frameReader{nc: nc, ahead: make([]byte, aheadBytes)}
 }
 
-// lend returns a buffer with n bytes of unknown content.
-func (p *framePool) lend(n int) *frameBuffer {
-	class := classOf(n)
-	if class < 0 {
-		return &frameBuffer{make([]byte, n)}
+// lendBytes is how much memory a frame of n bytes is read into: a little more, for what comes behind it.
+func lendBytes(n int) int { return n + min(n/8, aheadBytes) }
+
+// peek returns the next n bytes, at most aheadBytes, without taking them. The error is the connection's, io.EOF also in
+// the middle of them.
+func (r *frameReader) peek(n int) ([]byte, error) {
+	for r.to-r.from < n {
+		if err := r.fill(); err != nil {
+			return nil, err
+		}
 	}
-	if b, ok := p.classes[class].Get().(*frameBuffer); ok {
-		b.bytes = b.bytes[:n]
-		return b
-	}
-	return &frameBuffer{make([]byte, n, 1<<(class+minPooledBits))}
+	return r.ahead[r.from:][:n], nil
 }
 
-// giveBack takes a buffer that nobody refers to any more.
-func (p *framePool) giveBack(b *frameBuffer) {
-	if class := classOf(cap(b.bytes)); class >= 0 && cap(b.bytes) == 1<<(class+minPooledBits) {
-		p.classes[class].Put(b)
+// fill reads at least one byte more.
+func (r *frameReader) fill() error {
+	if r.from > 0 {
+		copy(r.ahead, r.ahead[r.from:r.to])
+		r.from, r.to = 0, r.to-r.from
 	}
+	n, err := r.nc.Read(r.ahead[r.to:])
+	if r.to += n; n > 0 {
+		return nil // an error comes again
+	}
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
 }
 
-// classOf returns the smallest class that holds n bytes, -1 where there is none.
-func classOf(n int) int {
-	b := max(bits.Len(uint(max(n, 1)-1)), minPooledBits)
-	if b > maxPooledBits {
-		return -1
+// read fills dst. What lies in dst beyond its length, up to its capacity, is lost.
+func (r *frameReader) read(dst []byte) error {
+	have := copy(dst, r.ahead[r.from:r.to])
+	r.from += have
+	for have < len(dst) {
+		room := dst[have:min(cap(dst), len(dst)+len(r.ahead))]
+		if len(room) < len(r.ahead) { // little is missing
+			if err := r.fill(); err != nil {
+				return cutShort(err)
+			}
+			n := copy(dst[have:], r.ahead[r.from:r.to])
+			r.from, have = r.from+n, have+n
+			continue
+		}
+		n, err := r.nc.Read(room)
+		if have += n; err != nil && have < len(dst) {
+			return cutShort(err)
+		}
 	}
-	return b - minPooledBits
+	if have > len(dst) {
+		r.from, r.to = 0, copy(r.ahead, dst[len(dst):have])
+	}
+	return nil
+}
+
+// cutShort is what the end of the connection means in the middle of a frame.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

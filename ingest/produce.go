@@ -48,6 +48,7 @@ func (s *Server) produce(c *conn, req request, r *reply) {
 			call.settle(nil, err, req.version)
 		} else {
 			c.track(call.pending)
+			r.fate = call.pending.Done()
 		}
 	}
 	r.await = func() {
@@ -65,7 +66,7 @@ func (s *Server) produce(c *conn, req request, r *reply) {
 			r.fault = &fault{refusedAcksZero, call.firstError()}
 		}
 		if call.settled {
-			s.frames.giveBack(req.frame) // the batcher has let go of the batches in it
+			req.frame.Release() // the batcher has let go of the batches in it
 		}
 	}
 }

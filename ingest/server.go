@@ -116,7 +116,7 @@ type Server struct {
 	validators chan struct{} // tokens: batches being decompressed at a time
 	ids        *idBlocks
 	complaints *logGate
-	frames     framePool
+	frames     record.BufferPool // of Produce requests
 
 	advertised endpoint // set by Run before it accepts
 }
