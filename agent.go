@@ -82,6 +82,7 @@ type liveParts struct {
 	cluster       string
 	recordsBefore int64 // offsets given before this agent's session
 	view          *metadata.View
+	sequencer     *metadata.Sequencer
 	meter         *objectstore.Meter
 	batcher       *batcher.Batcher
 	compactor     *compactor.Compactor

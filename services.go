@@ -77,7 +77,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	worker := compactor.New(compactConfig, view, sequencer, store, a.parts.Now, a.entropy.id, a.log)
 
 	p := &services{
-		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, meter: meter, batcher: batches, compactor: worker, reader: reader},
+		live:   &liveParts{cluster: cluster, recordsBefore: recordsIn(view), view: view, sequencer: sequencer, meter: meter, batcher: batches, compactor: worker, reader: reader},
 		server: server, batcher: batches, groups: groups,
 	}
 	return p, nil

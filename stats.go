@@ -115,6 +115,32 @@ func (a *Agent) sources() console.Sources {
 				ObjectsSwept: s.ObjectsSwept, ObjectsMoved: s.ObjectsMoved, BytesMoved: s.BytesMoved, SessionsForgotten: s.SessionsForgotten,
 			}
 		},
+		More: func() []console.Value {
+			live := a.live.Load()
+			if live == nil {
+				return nil
+			}
+			return sequencerValues(live.sequencer.Stats())
+		},
+	}
+}
+
+func sequencerValues(s metadata.SequencerStats) []console.Value {
+	counter := func(name, help string, value uint64) console.Value {
+		return console.Value{Name: name, Help: help, Counter: true, Value: float64(value)}
+	}
+	return []console.Value{
+		counter("barge_log_entries_total", "Entries appended to the metadata log.", s.Entries),
+		counter("barge_log_commands_total", "Commands in those entries.", s.Commands),
+		counter("barge_log_entry_bytes_total", "Bytes of those entries.", s.EntryBytes),
+		counter("barge_log_unknown_appends_total", "Appends whose outcome had to be asked for again.", s.Unknowns),
+		counter("barge_log_checkpoints_total", "Snapshots of the state written.", s.Checkpoints),
+		counter("barge_log_failed_checkpoints_total", "Snapshots that could not be written.", s.CheckpointFailures),
+		counter("barge_log_truncations_total", "Truncations of the metadata log asked for.", s.Truncations),
+		counter("barge_log_failed_truncations_total", "Truncations that failed.", s.TruncationFailures),
+		counter("barge_early_batches_total", "Batches that waited for an earlier one of their producer.", s.Parked),
+		counter("barge_early_batches_in_vain_total", "Of those, batches whose earlier one did not come in time.", s.ParkedInVain),
+		counter("barge_early_batches_refused_total", "Batches that did not wait, because too many did.", s.ParkedTooMany),
 	}
 }
 
