@@ -49,8 +49,8 @@ fuzz: ## every fuzz target for T each: make fuzz T=30s
 sim: ## simulated clusters: one by SEED=n, or SEEDS=n of them from FROM=n on, or as many as SIM_SECONDS=n allows
 	go run ./sim/seeds $(if $(SEED),-seed $(SEED),-from $(FROM) $(if $(SIM_SECONDS),-count 0 -for $(SIM_SECONDS)s,-count $(SEEDS)))
 
-mutants: ## break the product rule by rule and demand that sim's checkers notice: make mutants MUTANTS=regexp for some
-	go run ./sim/mutants -run '$(MUTANTS)'
+mutants: ## break the product rule by rule and demand that sim's checkers notice: MUTANTS=regexp or PART=k/n for some, MUTANTS_SECONDS=n for as many as fit
+	go run ./sim/mutants -run '$(MUTANTS)' $(if $(PART),-part $(PART)) $(if $(MUTANTS_SECONDS),-for $(MUTANTS_SECONDS)s)
 
 vuln: ## known vulnerabilities; fetches its database
 	go tool -modfile=tools/go.mod govulncheck ./...

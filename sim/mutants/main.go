@@ -25,6 +25,8 @@ func run(args []string, out io.Writer) int {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	flags.SetOutput(out)
 	only := flags.String("run", "", "a regular expression: mutants whose names match; all of them without one")
+	part := flags.String("part", "1/1", "k/n: every n-th mutant, from the k-th on")
+	limit := flags.Duration("for", 0, "start no more mutants after this time; they are taken from all over the list. 0: no limit")
 	root := flags.String("root", ".", "root of the module")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -32,6 +34,11 @@ func run(args []string, out io.Writer) int {
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		say(out, "-run: %v\n", err)
+		return 2
+	}
+	var k, n int
+	if _, err := fmt.Sscanf(*part, "%d/%d", &k, &n); err != nil || k < 1 || n < k {
+		say(out, "-part %s: want k/n, k from 1 to n\n", *part)
 		return 2
 	}
 	dir, err := os.MkdirTemp("", "mutants")
@@ -42,9 +49,10 @@ func run(args []string, out io.Writer) int {
 	defer func() { _ = os.RemoveAll(dir) }()
 	tried, failed := 0, 0
 	began := time.Now()
-	for _, m := range mutants() {
-		if !wanted.MatchString(m.Name) {
-			continue
+	chosen := choose(mutants(), wanted, k, n)
+	for _, m := range chosen {
+		if *limit > 0 && time.Since(began) > *limit {
+			break
 		}
 		tried++
 		at := time.Now()
@@ -55,7 +63,7 @@ func run(args []string, out io.Writer) int {
 		}
 		say(out, "%-34s %5.1f s  %s\n", m.Name, time.Since(at).Seconds(), verdict)
 	}
-	say(out, "%d mutants, %d failed, in %.0f s\n", tried, failed, time.Since(began).Seconds())
+	say(out, "%d of %d mutants, %d failed, in %.0f s\n", tried, len(chosen), failed, time.Since(began).Seconds())
 	if tried == 0 || failed > 0 {
 		return 1
 	}
@@ -63,6 +71,37 @@ func run(args []string, out io.Writer) int {
 }
 
 func say(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }
+
+// choose takes part k of n of the mutants that are wanted, in an order whose every beginning is spread over the list.
+func choose(all []mutant, wanted *regexp.Regexp, k, n int) []mutant {
+	var part []mutant
+	seen := 0
+	for _, m := range all {
+		if !wanted.MatchString(m.Name) {
+			continue
+		}
+		if seen%n == k-1 {
+			part = append(part, m)
+		}
+		seen++
+	}
+	spread := make([]mutant, 0, len(part))
+	stride := max(1, len(part)*5/13)
+	for gcd(stride, max(1, len(part))) != 1 {
+		stride++
+	}
+	for i := range part {
+		spread = append(spread, part[i*stride%len(part)])
+	}
+	return spread
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
 
 // apply returns the contents of the files that m changes, by name.
 func (m *mutant) apply(root string) (map[string]string, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,11 +60,37 @@ func TestNoticedReadsTheFirstFailedWorld(t *testing.T) {
 	}
 }
 
+func TestPartsCoverTheListOnce(t *testing.T) {
+	all := mutants()
+	for _, n := range []int{1, 2, 3, 7, len(all)} {
+		seen := map[string]int{}
+		for k := 1; k <= n; k++ {
+			for _, m := range choose(all, regexp.MustCompile(""), k, n) {
+				seen[m.Name]++
+			}
+		}
+		for _, m := range all {
+			if seen[m.Name] != 1 {
+				t.Errorf("in %d parts %s is there %d times", n, m.Name, seen[m.Name])
+			}
+		}
+	}
+	if got := choose(all, regexp.MustCompile("^grace-ignored$"), 1, 1); len(got) != 1 {
+		t.Errorf("%d mutants are named grace-ignored", len(got))
+	}
+	if got := choose(all, regexp.MustCompile("no such"), 1, 1); len(got) != 0 {
+		t.Errorf("%d mutants of no name", len(got))
+	}
+}
+
 // One mutant from end to end: it builds, it is noticed, and by the right one.
 func TestAMutantIsNoticed(t *testing.T) {
 	var out strings.Builder
 	if code := run([]string{"-root", root, "-run", "^progress-too-high$"}, &out); code != 0 || !strings.Contains(out.String(), "noticed by table") {
 		t.Errorf("exit %d:\n%s", code, out.String())
+	}
+	if code := run([]string{"-part", "3/2"}, &out); code != 2 {
+		t.Errorf("part 3 of 2: exit %d", code)
 	}
 	out.Reset()
 	if code := run([]string{"-root", root, "-run", "^no such mutant$"}, &out); code != 1 {
