@@ -5,7 +5,7 @@ import (
 )
 
 // CheckKafka holds what clients saw against what Kafka promises. Names of faults are those of Jepsen's Kafka tests:
-// inconsistent offset (two values at one offset), lost write (told committed and not there), duplicate (an idempotent producer's
+// inconsistent offset (two values at one offset), lost write (told committed and not there, I1), duplicate (an idempotent producer's
 // batch twice, another's more often than its open outcomes explain), phantom (told not written and there), reordering of one
 // producer's batches, holes between those of one epoch, skipping or non-monotonic poll, gaps, bounds that retreat (I5), and producers refused without cause.
 func CheckKafka(h *KafkaHistory) []Violation {

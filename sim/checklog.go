@@ -2,7 +2,7 @@ package sim
 
 // CheckLog holds the calls of the fenced log against its contract (metadata.Log): a slot holds one thing, whoever is told; an
 // append is acknowledged only in the newest term, after everything before it; Acquire knows all that was acknowledged before it
-// and ends every lower term, and nobody else does; Confirm is true of some instant inside the call; and what was acknowledged is there in the end. end
+// and ends every lower term (I4), and nobody else does; Confirm is true of some instant inside the call; and what was acknowledged is there in the end. end
 // is the slot after the last one in the end. It takes one pass over the calls, which are in the order in which they ended.
 func CheckLog(calls []LogCall, end uint64) []Violation {
 	var bad []Violation

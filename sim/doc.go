@@ -12,13 +12,17 @@
 // behind the faults: it knows the newest durable State at every moment, for the checks that need the truth.
 //
 // Producers and consumers behave as Kafka's clients do: five batches in flight to a partition, retries of the same bytes in order,
-// time-outs, new epochs after a batch was given up. What they and the store saw goes into a History, and five pure functions judge
+// time-outs, new epochs after a batch was given up. Requests may arrive after their client has hung up, some clients have two
+// connections whose batches overtake each other, and some go on in the same epoch when they should not. What they and the store saw goes into a History, and five pure functions judge
 // it: CheckLog, CheckKafka, CheckTables, CheckObjects, CheckStates. Each says in its comment what it promises to find; sim/mutants breaks
 // the product line by line and names the one that must report it.
 //
-// At the end the faults stop, every agent is killed, a fresh one drains what is left, and everything is read back.
+// At the end the faults stop, every agent is killed, a fresh one drains what is left, and everything is read back: partitions, each
+// version of each table, the log from every snapshot, and the whole store by compactor/fsck. What did not come to rest, and
+// errors that nothing explains (something "corrupt"), are violations too, by "rest".
 //
 //	make sim SEED=7          one world, step by step, and its trace hash
 //	make sim SEEDS=20000     many worlds on all cores; FROM=n to begin elsewhere
+//	make sim SIM_SECONDS=240 as many as fit
 //	make mutants             break the product on purpose; MUTANTS=regexp for some of them
 package sim
