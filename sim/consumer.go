@@ -119,7 +119,7 @@ func decode(chunks [][]byte) ([]Seen, error) {
 			return seen, err
 		}
 		if err := b.Each(record.DefaultLimits(), func(r *record.Record) bool {
-			seen = append(seen, Seen{Offset: r.Offset, Value: string(r.Value)})
+			seen = append(seen, Seen{Offset: r.Offset, Value: render(r)})
 			return true
 		}); err != nil {
 			return seen, err

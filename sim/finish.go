@@ -277,7 +277,7 @@ func (w *world) rows(ctx context.Context, key string, size int64) ([]Row, error)
 	}
 	rows := make([]Row, len(head))
 	for i, r := range head {
-		rows[i] = Row{Partition: r.Partition, Offset: r.Record.Offset, Value: string(r.Record.Value)}
+		rows[i] = Row{Partition: r.Partition, Offset: r.Record.Offset, Value: render(&r.Record)}
 	}
 	return rows, nil
 }

@@ -80,9 +80,9 @@ type Sent struct {
 	Producer   int // a producer writes to one partition
 	Idempotent bool
 	Partition  record.Partition
-	First      int // number of its first record among the producer's
-	Epoch      int // its producer's; sequences of one epoch have no hole in the log
-	Values     []string
+	First      int      // number of its first record among the producer's
+	Epoch      int      // its producer's; sequences of one epoch have no hole in the log
+	Values     []string // its records as text
 	Attempts   int
 }
 

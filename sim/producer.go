@@ -192,12 +192,17 @@ func (p *producer) make() *batch {
 	builder := record.NewBuilder(record.None)
 	sent := Sent{Producer: p.n, Idempotent: p.idempotent, Partition: p.partition, First: p.made, Epoch: int(p.epoch)}
 	for i := range n {
-		value := fmt.Sprintf("producer %d record %d", p.n, p.made)
-		sent.Values = append(sent.Values, value)
-		r := record.Record{Offset: record.Offset(i), Timestamp: w.now, Value: []byte(value)}
-		if p.made%3 == 0 {
+		r := record.Record{Offset: record.Offset(i), Timestamp: w.now, Value: fmt.Appendf(nil, "producer %d record %d", p.n, p.made)}
+		switch p.made % 4 {
+		case 0:
 			r.Key = []byte("k")
+		case 1:
+			r.Key = []byte{}
+			r.Headers = []record.Header{{Key: "h", Value: []byte{}}, {Key: "h"}, {Key: "", Value: []byte{0xff, 0}}}
+		case 2:
+			r.Key = []byte{0xfe, 0}
 		}
+		sent.Values = append(sent.Values, render(&r))
 		if err := builder.Append(&r); err != nil {
 			w.fault("rest", "build: %v", err)
 		}
@@ -220,6 +225,21 @@ func (p *producer) make() *batch {
 	w.hist.Kafka.Sent = append(w.hist.Kafka.Sent, sent)
 	p.window = append(p.window, b)
 	return b
+}
+
+// render is all of a record but its offset, as text: null and empty differ.
+func render(r *record.Record) string {
+	b := fmt.Appendf(nil, "%s at %d", r.Value, r.Timestamp)
+	if r.Key != nil {
+		b = fmt.Appendf(b, " key %q", r.Key)
+	}
+	for _, h := range r.Headers {
+		b = fmt.Appendf(b, " header %q", h.Key)
+		if h.Value != nil {
+			b = fmt.Appendf(b, "=%q", h.Value)
+		}
+	}
+	return string(b)
 }
 
 // stamp writes producer, epoch and sequence into a batch, where KIP-98 has them.
