@@ -144,7 +144,8 @@ func (s *Sequencer) Do(ctx context.Context, cmd Command) (Result, error) {
 	}
 }
 
-// Commit is Do for a CommitObject.
+// Commit is Do for a CommitObject. When a batch of an idempotent producer comes ahead of its turn, the rest is committed and the
+// answer waits for it, half a second at most (ADR 0006).
 func (s *Sequencer) Commit(ctx context.Context, c CommitObject) (CommitObjectResult, error) {
 	r, err := s.Do(ctx, c)
 	if err != nil {
