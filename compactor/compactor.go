@@ -323,11 +323,13 @@ func (b *tokenBucket) refill(now time.Time) {
 
 // grant is how many commits may be made now.
 func (b *tokenBucket) grant() int {
-	b.shut = b.have < 1 || b.shut && b.have < b.burst/2
-	if b.shut {
+	if b.shut = b.shut && b.have < b.burst/2; b.shut {
 		return 0
 	}
 	return int(b.have)
 }
 
-func (b *tokenBucket) take(n int) { b.have = max(0, b.have-float64(n)) }
+func (b *tokenBucket) take(n int) {
+	b.have = max(0, b.have-float64(n))
+	b.shut = b.shut || b.have < 1
+}

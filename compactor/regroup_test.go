@@ -268,7 +268,7 @@ func TestTheBudgetIsGrantedByTheHalfMinute(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  int
-	}{{0, 0}, {time.Second, 0}, {28 * time.Second, 0}, {time.Second, 600}, {time.Hour, 1200}} {
+	}{{time.Second, 0}, {28 * time.Second, 0}, {time.Second, 600}, {time.Second, 620}, {time.Hour, 1200}} {
 		if got := grant(c.after); got != c.want {
 			t.Errorf("%d commits %v later, want %d", got, c.after, c.want)
 		}
@@ -632,4 +632,29 @@ func TestADamagedStretchEntersNoFile(t *testing.T) {
 	if n := len(l.view.Files(b.ID)); n != 0 {
 		t.Errorf("%d files hold rows of a damaged stretch", n)
 	}
+}
+
+// Small topics, many more than the budget has commits for: a job each half minute takes its share, not one each tick.
+func TestTopicsOverTheBudgetShareJobs(t *testing.T) {
+	l := newLab(t)
+	c := l.compactor()
+	c.cfg.CommitBudget = 2
+	c.tokens = newTokenBucket(2) // 120 in a minute
+	var topics []metadata.Topic
+	for i := range 200 {
+		topics = append(topics, l.createTopic(fmt.Sprintf("t%03d", i), nil))
+	}
+	for range 480 {
+		if l.clock.Second()%10 == 0 && l.clock.Nanosecond() == 0 {
+			l.produce(1, topics...)
+		}
+		l.clock = l.clock.Add(500 * time.Millisecond)
+		if err := c.Round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := c.Stats(); s.Files < 400 || s.Jobs > s.Files/20 {
+		t.Errorf("%d files by %d jobs in four minutes, want at least 400, 20 to a job", s.Files, s.Jobs)
+	}
+	l.allThere("over the budget")
 }
