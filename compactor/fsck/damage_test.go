@@ -1,6 +1,7 @@
 package fsck_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/tableflow"
 	"github.com/bargedata/barge/tableflow/delta"
 )
 
@@ -158,6 +160,8 @@ func TestDamageIsFound(t *testing.T) {
 		"late output":             {lateOutput, want{fsck.Orphan, fsck.Warning, "the claim that named it is over", true, ""}},
 		"late half":               {func(b bench) string { return b.truncate(lateOutput(b)) }, want{fsck.Unknown, fsck.Warning, "no whole file", false, ""}},
 		"log older than objects":  {func(b bench) string { return b.put(record.ObjectKey(999, 7, "abc"), []byte("acked")) }, want{fsck.LogOlder, fsck.Error, "of session 999", true, ""}},
+		"file of other rows":      {otherRows, want{fsck.FileMismatch, fsck.Error, "the log says", false, "logs"}},
+		"log older than files":    {newerFile, want{fsck.LogOlder, fsck.Error, "holds offsets up to 100000", false, "orders"}},
 		"foreign table":           {func(b bench) string { return b.put("tables/other/_data/x.parquet", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "names it", true, ""}},
 		"foreign object":          {func(b bench) string { return b.put("readme.txt", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "such a key", true, ""}},
 		"foreign in wal":          {func(b bench) string { return b.put("wal/note", []byte("x")) }, want{fsck.Unknown, fsck.Warning, "such a key", true, ""}},
@@ -270,27 +274,89 @@ func progressBack(b bench) string {
 	return fmt.Sprintf("tables/orders/_delta_log/%020d.json", s.Version)
 }
 
-// strayUpload is an object of a session that is sealed, swept and forgotten.
-func strayUpload(b bench) string {
+// sequenced gives work the log of a stopped cluster.
+func (b bench) sequenced(work func(log *metadata.Sequencer, view *metadata.View)) {
 	b.t.Helper()
 	log, err := bucketlog.New(b.Memory, bucketlog.Config{Prefix: "meta/0"}, ids, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	sequencer := metadata.NewSequencer(metadata.SequencerConfig{}, log, metadata.NewView(), time.Now, ids, slog.New(slog.DiscardHandler))
+	view := metadata.NewView()
+	sequencer := metadata.NewSequencer(metadata.SequencerConfig{}, log, view, time.Now, ids, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- sequencer.Run(ctx) }()
-	res, err := metadata.Ask[metadata.ForgetSessionResult](ctx, sequencer, metadata.ForgetSession{Session: 1})
-	cancel()
-	if err := errors.Join(err, res.Err, <-done); err != nil {
+	select {
+	case <-sequencer.Ready():
+		work(sequencer, view)
+	case err := <-done:
 		b.t.Fatal(err)
 	}
+	cancel()
+	if err := <-done; err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func do[R metadata.Result](b bench, log *metadata.Sequencer, cmd metadata.Command) R {
+	b.t.Helper()
+	res, err := metadata.Ask[R](b.t.Context(), log, cmd)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res
+}
+
+// strayUpload is an object of a session that is sealed, swept and forgotten.
+func strayUpload(b bench) string {
+	b.t.Helper()
+	b.sequenced(func(log *metadata.Sequencer, _ *metadata.View) {
+		if res := do[metadata.ForgetSessionResult](b, log, metadata.ForgetSession{Session: 1}); res.Err != nil {
+			b.t.Fatal(res.Err)
+		}
+	})
 	return b.put(record.ObjectKey(1, 99, "abc"), []byte("late"))
+}
+
+// otherRows has the log take in a file that holds other rows than it is told.
+func otherRows(b bench) string {
+	b.t.Helper()
+	key := "tables/logs/_data/other.parquet"
+	body := b.body(b.last("tables/logs/_data/", "*"))
+	b.put(key, body)
+	b.sequenced(func(log *metadata.Sequencer, view *metadata.View) {
+		topic, _ := view.Topic("logs")
+		session := do[metadata.OpenSessionResult](b, log, metadata.OpenSession{Agent: metadata.AgentInfo{Level: metadata.MaxLevel}})
+		claim := do[metadata.ClaimJobResult](b, log, metadata.ClaimJob{Session: session.Session, Topics: []record.TopicID{topic.ID}, Outputs: []string{key}})
+		part := view.PendingRuns(topic.ID)[0].Partitions[0]
+		end := part.Runs[len(part.Runs)-1].End
+		res := do[metadata.ReplaceResult](b, log, metadata.Replace{Job: claim.Job, Files: []metadata.NewFile{{
+			Topic: topic.ID, Key: key, Size: record.Len(len(body)), Rows: int64(end - part.CompactedEnd),
+			Parts: []metadata.FilePart{{Partition: part.Index, Base: part.CompactedEnd, End: end, RowGroups: 1, Rows: int64(end - part.CompactedEnd)}},
+			Add:   []byte(`{"add":{"path":"_data/other.parquet"}}`),
+		}}})
+		if err := errors.Join(session.Err, claim.Err, res.Err); err != nil {
+			b.t.Fatal(err)
+		}
+		do[metadata.SealSessionResult](b, log, metadata.SealSession{Session: session.Session})
+	})
+	return key
 }
 
 // lateOutput is a whole file that no claim names any more.
 func lateOutput(b bench) string {
 	b.t.Helper()
 	return b.put("tables/orders/_data/late.parquet", b.body(b.last("tables/orders/_data/", "*")))
+}
+
+// newerFile is a file of rows that a later state of the log must have taken in.
+func newerFile(b bench) string {
+	b.t.Helper()
+	var body bytes.Buffer
+	w := tableflow.NewWriter(&body, tableflow.WriterConfig{})
+	err := errors.Join(w.StartPartition(1), w.Append(&record.Record{Offset: 100_000, Timestamp: 1, Value: []byte("acked")}))
+	if _, closeErr := w.Close(); err != nil || closeErr != nil {
+		b.t.Fatal(err, closeErr)
+	}
+	return b.put("tables/orders/_data/newer.parquet", body.Bytes())
 }

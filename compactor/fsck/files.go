@@ -51,26 +51,26 @@ func (h *held) note(group, partition int32, r *record.Record) {
 }
 
 // against holds what a file holds against what the log says of it; "" when they agree.
-func (h *held) against(f metadata.File) (wrong string, part *metadata.FilePart) {
+func (h *held) against(f metadata.File) (wrong string) {
 	if h.rows != f.Rows {
-		return fmt.Sprintf("holds %d rows, the log says %d", h.rows, f.Rows), nil
+		return fmt.Sprintf("holds %d rows, the log says %d", h.rows, f.Rows)
 	}
 	if len(h.parts) != len(f.Parts) {
-		return fmt.Sprintf("holds rows of %d partitions, the log says %d", len(h.parts), len(f.Parts)), nil
+		return fmt.Sprintf("holds rows of %d partitions, the log says %d", len(h.parts), len(f.Parts))
 	}
 	for i := range f.Parts {
 		has, says := h.parts[i], &f.Parts[i]
 		switch {
 		case has.Partition != says.Partition || has.RowGroup != says.RowGroup || has.RowGroups != says.RowGroups || has.Rows != says.Rows:
 			return fmt.Sprintf("holds %d rows of partition %d in row groups %d to %d, the log says %d of partition %d in %d to %d", has.Rows, has.Partition,
-				has.RowGroup, has.RowGroup+has.RowGroups-1, says.Rows, says.Partition, says.RowGroup, says.RowGroup+says.RowGroups-1), says
+				has.RowGroup, has.RowGroup+has.RowGroups-1, says.Rows, says.Partition, says.RowGroup, says.RowGroup+says.RowGroups-1)
 		case has.Base < says.Base || has.End > says.End:
-			return fmt.Sprintf("holds offsets %d to %d, the log says %d to %d", has.Base, has.End-1, says.Base, says.End-1), says
+			return fmt.Sprintf("holds offsets %d to %d, the log says %d to %d", has.Base, has.End-1, says.Base, says.End-1)
 		case has.MaxTimestamp != says.MaxTimestamp:
-			return fmt.Sprintf("its newest record is of %d ms, the log says %d", has.MaxTimestamp, says.MaxTimestamp), says
+			return fmt.Sprintf("its newest record is of %d ms, the log says %d", has.MaxTimestamp, says.MaxTimestamp)
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // lostFile reports what is lost with a file.

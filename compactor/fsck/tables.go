@@ -60,30 +60,25 @@ func (c *checker) tablesArea(ctx context.Context) error {
 func (c *checker) table(ctx context.Context, dir string) error {
 	verified := map[string]*held{} // files that passed, so that a second look does not read them again
 	var before []Finding
-	for look := 1; ; look++ {
+	for n := 1; ; n++ {
 		t := tableLook{checker: c, dir: dir, verified: verified}
-		settled, err := t.look(ctx)
-		if err != nil {
+		if err := t.look(ctx); err != nil {
 			return err
 		}
-		same := settled && look > 1 && subset(t.found, before)
-		if settled && (len(t.found) == 0 || same) {
-			c.count(&t.counts)
-			c.add(t.found...)
-			return nil
+		settled := len(t.found) == 0 || n > 1 && subset(t.found, before)
+		if !settled && n < looks {
+			before = t.found
+			continue
 		}
-		if look >= looks {
-			c.count(&t.counts)
-			c.add(Finding{
-				Severity: Warning, Kind: TableUnsettled, Key: dir, What: fmt.Sprintf("changed during each of %d looks", looks),
-				Do: "check again while less is written",
-			})
-			return nil
-		}
-		before = t.found
 		if !settled {
-			before = nil
+			t.found = []Finding{{
+				Severity: Warning, Kind: TableUnsettled, Key: dir, What: fmt.Sprintf("looked different in each of %d looks", looks),
+				Do: "check again while less is written",
+			}}
 		}
+		c.count(&t.counts)
+		c.add(t.found...)
+		return nil
 	}
 }
 
@@ -130,55 +125,43 @@ type tableLook struct {
 	projects bool  // the table names it
 }
 
-// look reads the Delta log, lists the path, and then judges both by the newest View. settled is false when the table moved on meanwhile.
-func (t *tableLook) look(ctx context.Context) (settled bool, err error) {
+// look reads the Delta log, lists the path, and then judges both by the newest View.
+func (t *tableLook) look(ctx context.Context) error {
 	if err := t.observe(ctx); err != nil {
-		return false, err
+		return err
 	}
 	if err := t.refresh(ctx); err != nil {
-		return false, err
+		return err
 	}
 	t.topic, t.owned = t.refs.dirs[t.dir]
 	if t.owned && t.refs.dropping[t.dir] {
 		t.counts.Waiting.Objects += t.counts.Listed.Objects
 		t.counts.Waiting.Bytes += t.counts.Listed.Bytes
 		t.counts.TableLogs = Count{}
-		return true, nil
+		return nil
 	}
 	if t.owned {
 		_, t.live = t.view.TopicByID(t.topic.ID)
-		version, _, _ := t.view.TableProgress(t.topic.ID)
-		if t.log != nil && version > t.log.Last && t.newer(ctx, version) {
-			return false, nil
-		}
-		if t.log == nil && version >= 0 && t.newer(ctx, version) {
-			return false, nil
-		}
 	}
 	t.deltaFaults()
 	t.readProgress()
 	files := t.stateFiles()
 	if err := t.checkFiles(ctx, files); err != nil {
-		return false, err
+		return err
 	}
 	extra, err := t.deltaOnly(ctx, files)
 	if err != nil {
-		return false, err
+		return err
 	}
 	t.tableHolds(files, extra)
-	return true, t.strays(ctx, files)
-}
-
-// newer tells whether the version that the log names is there by now.
-func (t *tableLook) newer(ctx context.Context, version int64) bool {
-	_, ok, err := t.exists(ctx, fmt.Sprintf("%s%s%020d.json", t.dir, logDir, version))
-	return ok && err == nil
+	return t.strays(ctx, files)
 }
 
 // observe reads what the store holds, the Delta log first: its files are there before it names them.
 func (t *tableLook) observe(ctx context.Context) error {
+	log := delta.NewLog(t.store, t.dir, t.o.Now)
 	var err error
-	t.log, err = delta.NewLog(t.store, t.dir, t.o.Now).Inspect(ctx, t.o.Full)
+	t.log, err = log.Inspect(ctx, t.o.Full)
 	switch {
 	case errors.Is(err, delta.ErrNoTable):
 		t.log = nil
@@ -195,7 +178,7 @@ func (t *tableLook) observe(ctx context.Context) error {
 		t.counts.Checkpoints += int64(t.log.Checkpoints)
 	}
 	t.listed = map[string]int64{}
-	return t.each(ctx, t.dir+"/", "", func(o objectstore.Object) bool {
+	if err := t.each(ctx, t.dir+"/", "", func(o objectstore.Object) bool {
 		t.counts.Listed.add(o.Size)
 		switch {
 		case strings.HasPrefix(o.Key, t.dir+dataDir):
@@ -206,7 +189,27 @@ func (t *tableLook) observe(ctx context.Context) error {
 			t.unknown(o.Key, o.Size)
 		}
 		return true
-	})
+	}); err != nil {
+		return err
+	}
+	return t.follow(ctx, log)
+}
+
+// follow reads the versions that were made while the older ones were read, so that a table of many versions comes to rest.
+func (t *tableLook) follow(ctx context.Context, log *delta.Log) error {
+	if t.log == nil || t.log.Snapshot == nil || len(t.log.Holes) > 0 || t.log.Snapshot.Version < t.log.Last {
+		return nil
+	}
+	s, err := log.Refresh(ctx, t.log.Snapshot)
+	if errIsAny(err, delta.ErrCorrupt, delta.ErrUnsupported, objectstore.ErrTooLarge) {
+		return nil // the next look finds it
+	}
+	if err != nil {
+		return err
+	}
+	t.counts.Versions += s.Version - t.log.Last
+	t.log.Snapshot, t.log.Last = s, s.Version
+	return nil
 }
 
 // deltaFaults reports what is wrong with the table's log itself.
@@ -336,7 +339,7 @@ func (t *tableLook) checkFiles(ctx context.Context, files map[string]*stateFile)
 			continue
 		}
 		t.counts.Rows += h.rows
-		if wrong, _ := h.against(f.File); wrong != "" {
+		if wrong := h.against(f.File); wrong != "" {
 			t.lost(FileMismatch, ref, wrong)
 		}
 	}
