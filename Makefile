@@ -15,14 +15,20 @@ demo: build ## one agent on a local directory, with generated logs, a table and 
 build: ## bin/barge
 	go build -o bin/barge ./cmd/barge
 
-test: ## everything: set-up, vet, unit tests, then the tests against real clients and readers
+test: ## everything: set-up, vet, models, unit tests, a share of the long proofs, then real clients and readers
 	@scripts/phase.sh setup scripts/setup-test-tools.sh
 	@scripts/phase.sh vet go vet -tags synctests,realworld ./...
+	@scripts/phase.sh models scripts/models.sh
 	@scripts/phase.sh unit go test -tags synctests ./...
+	@scripts/phase.sh sim go run ./sim/seeds -count 0 -for 240s
+	@scripts/phase.sh mutants go run ./sim/mutants -for 240s
 	@scripts/phase.sh realworld go test -count=1 -timeout 20m -parallel 4 -tags realworld ./objectstore/... ./metadata/bucketlog ./tableflow/... ./test/...
 
 prove: ## the long proofs with their full counts; the figures are in docs/proofs.md
 	@scripts/phase.sh setup scripts/setup-test-tools.sh
+	@scripts/phase.sh models scripts/models.sh
+	@scripts/phase.sh sim go run ./sim/seeds -count 20000
+	@scripts/phase.sh mutants go run ./sim/mutants
 	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 go test -count=1 -timeout 60m -parallel 4 -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStopAndStart|TestStalledStore' ./test/...
 
 tools: ## only the set-up of make test, in .tools
