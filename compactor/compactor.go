@@ -1,9 +1,10 @@
 // Package compactor turns WAL objects into Parquet files and Delta versions, and deletes what nobody refers to any more.
 //
 // Plan decides (pure); Run claims a job in the metadata log, reads each WAL object of its span once, writes one Parquet file
-// a topic, and commits them with one Replace entry, the moment of truth. The committer then folds pending adds into the
-// topic's Delta log and records that with a Projected entry. Objects that lost their last run are deleted after a grace, and
-// what was uploaded and never committed when its session can commit it no more.
+// for each topic that is due and one object with the rest, sorted by topic, and commits them with one Replace entry, the moment of
+// truth. The committer then folds pending adds into the topic's Delta log and records that with a Projected entry. Objects
+// that lost their last run are deleted after a grace, and what was uploaded and never committed when its session can commit it no
+// more.
 //
 // A failed job leaves the log as it was: its claim is given up and the work planned again. A Delta fault delays the table and
 // nothing else.
