@@ -40,8 +40,9 @@ type Log interface {
 	//
 	// ErrUnknown: the entry may or may not be there, now or later. The caller repeats the same call (same term, seq, id
 	// and body) until it gets another answer, appends nothing else, and answers nobody meanwhile.
-	// ErrFenced: a newer term owns the log, this term will never append again. When an earlier try of the same call
-	// answered ErrUnknown the entry may still be in the log, so clients are told "unknown", never "not written".
+	// ErrFenced: a newer term owns the log, this term will never append again. The entry may be in the log all the same:
+	// from an earlier try that answered ErrUnknown, or from this one, if it stood still between its write and its last
+	// check. So clients are told "unknown", never "not written".
 	// ErrEntryTooLarge: refused, nothing written by any try. ErrCorrupt: the slot holds what can not be; stop.
 	// Any other error is a mistake of the caller (a term never acquired by this handle, a seq that is not next, another
 	// id at a seq already written) and leaves the log as it was.

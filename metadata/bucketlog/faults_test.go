@@ -1,6 +1,7 @@
 package bucketlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -459,5 +460,52 @@ func TestLateSnapshotsAndBoundariesAreHarmless(t *testing.T) {
 	fresh := open(t, memory, 4)
 	if got := mustAcquire(t, fresh, "d"); got.SnapshotSeq < raised || got.Next != next+1 {
 		t.Fatalf("acquired %+v, boundary %d, next %d", got, raised, next)
+	}
+}
+
+// listHook calls before, once, ahead of the first listing of prefix.
+type listHook struct {
+	objectstore.Store
+	prefix string
+	before func()
+}
+
+func (h *listHook) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
+	if prefix == h.prefix && h.before != nil {
+		before := h.before
+		h.before = nil
+		before()
+	}
+	return h.Store.List(ctx, prefix, after, limit)
+}
+
+// TestTruncationThatOvertakesAStartIsNoDamage: a call that stands still for days between its steps finds its slots gone.
+func TestTruncationThatOvertakesAStartIsNoDamage(t *testing.T) {
+	for _, prefix := range []string{"meta/0/boundary/", "meta/0/snapshot/", "meta/0/log/"} {
+		for _, checkpoints := range []bool{false, true} {
+			for name, start := range map[string]func(log *Log) (metadata.Acquired, error){
+				"newest":  func(log *Log) (metadata.Acquired, error) { return log.Newest(t.Context()) },
+				"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow") },
+			} {
+				t.Run(fmt.Sprint(name, " ", prefix, " checkpoints=", checkpoints), func(t *testing.T) {
+					clock := newClock()
+					memory := objectstore.NewMemory(clock.now)
+					log := open(t, memory, 1)
+					a := mustAcquire(t, log, "a")
+					next := mustFill(t, log, a.Term, a.Next, 3)
+					if checkpoints {
+						if err := log.Checkpoint(t.Context(), a.Term, next-1, []byte("old")); err != nil {
+							t.Fatal(err)
+						}
+					}
+					var boundary uint64
+					hook := &listHook{Store: memory, prefix: prefix, before: func() { boundary = cut(t, memory, clock) }}
+					got, err := start(open(t, hook, 2))
+					if err != nil || got.SnapshotSeq < boundary || got.Next <= boundary {
+						t.Fatalf("%+v, %v with boundary %d", got, err, boundary)
+					}
+				})
+			}
+		}
 	}
 }

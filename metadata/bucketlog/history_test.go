@@ -20,7 +20,8 @@ import (
 	"github.com/bargedata/barge/objectstore/storetest"
 )
 
-// jitter lets time pass before and after each call, so that calls of several handles overlap.
+// jitter lets time pass before and after each call, so that calls of several handles overlap; now and then so much of it
+// that others take the log over, go on for days and truncate it meanwhile.
 type jitter struct {
 	objectstore.Store
 	mu  sync.Mutex
@@ -30,6 +31,9 @@ type jitter struct {
 func (j *jitter) wait() {
 	j.mu.Lock()
 	d := time.Duration(j.rng.IntN(8)) * time.Millisecond
+	if j.rng.IntN(60) == 0 {
+		d *= 200
+	}
 	j.mu.Unlock()
 	time.Sleep(d)
 }

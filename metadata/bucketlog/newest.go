@@ -15,16 +15,7 @@ func (l *Log) Newest(ctx context.Context) (metadata.Acquired, error) {
 		var from base
 		var at end
 		if from, err = l.loadBase(ctx); err == nil {
-			at, err = l.probe(ctx, from)
-		}
-		if err == nil {
-			at, err = l.closeHole(ctx, at)
-		}
-		// What looks like a hole or a break, and a start that looks sound, may both be a truncation that overtook this call.
-		if boundary, boundaryErr := l.readBoundary(ctx); boundaryErr != nil {
-			err = errors.Join(err, boundaryErr)
-		} else if boundary > from.seq && (err == nil || from.has) {
-			err = fmt.Errorf("slots below %d truncated meanwhile: %w", boundary, errMoved)
+			at, err = l.endFrom(ctx, from)
 		}
 		if errors.Is(err, errMoved) {
 			continue
@@ -42,4 +33,21 @@ func (l *Log) Newest(ctx context.Context) (metadata.Acquired, error) {
 		return got, nil
 	}
 	return metadata.Acquired{}, fmt.Errorf("newest of %s: %w", l.cfg.Prefix, err)
+}
+
+// endFrom finds the end of the log for one that starts at from. What looks like a hole or a break, and what looks sound, may
+// both be a truncation that overtook this call; that is errMoved.
+func (l *Log) endFrom(ctx context.Context, from base) (end, error) {
+	at, err := l.probe(ctx, from)
+	if err == nil {
+		at, err = l.closeHole(ctx, at)
+	}
+	boundary, boundaryErr := l.readBoundary(ctx)
+	switch {
+	case boundaryErr != nil:
+		return end{}, errors.Join(err, boundaryErr)
+	case boundary > from.seq:
+		return end{}, fmt.Errorf("slots below %d truncated meanwhile: %w", boundary, errMoved)
+	}
+	return at, err
 }

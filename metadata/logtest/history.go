@@ -231,7 +231,7 @@ func (h *History) term(ctx context.Context, client int, rng *rand.Rand, log meta
 
 // append repeats one append until it is settled, or the client dies; false when the term is over.
 func (h *History) append(ctx context.Context, client int, rng *rand.Rand, log metadata.Log, q question) bool {
-	began, unclear := h.tick(), false
+	began := h.tick()
 	for {
 		err := log.Append(ctx, q.term, q.seq, ID(q.id), binary.BigEndian.AppendUint64(nil, q.id))
 		switch {
@@ -239,14 +239,9 @@ func (h *History) append(ctx context.Context, client int, rng *rand.Rand, log me
 			h.note(client, began, q, answer{outcome: done})
 			return true
 		case errors.Is(err, metadata.ErrFenced):
-			end := fenced
-			if unclear {
-				end = unsure
-			}
-			h.note(client, began, q, answer{outcome: end})
+			h.note(client, began, q, answer{outcome: fenced})
 			return false
 		case errors.Is(err, metadata.ErrUnknown) && rng.IntN(12) > 0:
-			unclear = true
 			h.pause(rng)
 		default:
 			h.failed(client, began, q, err)
@@ -261,9 +256,11 @@ func (h *History) failed(client int, began int64, q question, err error) {
 	case errors.Is(err, metadata.ErrCorrupt):
 		h.refuse(q, err) // no fault of these histories damages the log
 	case errors.Is(err, metadata.ErrFenced):
-		if q.kind != opAcquire {
-			h.note(client, began, q, answer{outcome: fenced})
+		a := answer{outcome: fenced}
+		if q.kind == opAcquire {
+			a.outcome = open // its claim may be in the log, and ends the terms before it
 		}
+		h.note(client, began, q, a)
 	case errors.Is(err, metadata.ErrTruncated) && q.kind == opRead:
 		h.note(client, began, q, answer{outcome: truncated})
 	case q.kind == opRead || q.kind == opNewest || q.kind == opConfirm:

@@ -46,14 +46,13 @@ type outcome int8
 
 const (
 	done      outcome = iota
-	fenced            // by the first answer: nothing has happened
-	unsure            // fenced after at least one answer of "unknown": it has happened before that or never will
+	fenced            // an append: it has happened before that or never will; all others: it has not happened
 	open              // no answer: it happens at any later time, or never
 	truncated         // a read's
 )
 
 func (o outcome) String() string {
-	return [...]string{"done", "fenced", "fenced after doubt", "no answer", "truncated"}[o]
+	return [...]string{"done", "fenced", "no answer", "truncated"}[o]
 }
 
 // answer is an outcome with what came with it.
@@ -140,8 +139,6 @@ func (s logState) append(q question, a answer) (bool, logState) {
 		}
 		return written, s
 	case fenced:
-		return s.term > q.term && !written, s
-	case unsure:
 		if takes {
 			return true, s.with(want)
 		}
