@@ -48,9 +48,12 @@ func TestCheckIsCleanWheneverTheStoreMovesOn(t *testing.T) {
 	for round := range 6 {
 		compacts := round%2 == 1
 		a := start(t, store, func(c *barge.Config) {
-			c.ReleaseGrace, c.InlineBytes = 0, int64(round%3)<<10
+			c.ReleaseGrace = 0
 			if !compacts {
 				c.TableCommitInterval = time.Hour
+			}
+			if round == 2 || round == 4 {
+				c.InlineBytes = 0
 			}
 		})
 		a.produce("orders", 60)

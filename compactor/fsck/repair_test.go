@@ -208,6 +208,37 @@ func TestRepairRefusesAStoreInUse(t *testing.T) {
 	}
 }
 
+// meddled is a store in which something happens when objects under wal/ are first listed.
+type meddled struct {
+	objectstore.Store
+	happens func()
+}
+
+func (m *meddled) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
+	if prefix == "wal/" && m.happens != nil {
+		m.happens()
+		m.happens = nil
+	}
+	return m.Store.List(ctx, prefix, after, limit)
+}
+
+// An agent that appends during the check is alive, whatever it is taken for.
+func TestForcedRepairRefusesALogThatGrows(t *testing.T) {
+	b := bench{stopped(t), t}
+	dropTableLog(b)
+	m := &meddled{Store: b.Memory, happens: func() {
+		b.sequenced(func(log *metadata.Sequencer, _ *metadata.View) {
+			do[metadata.OpenSessionResult](b, log, metadata.OpenSession{Agent: metadata.AgentInfo{Level: metadata.MaxLevel}})
+		})
+	}}
+	if _, err := repair(t, m, true); !errors.Is(err, fsck.ErrInUse) || !strings.Contains(err.Error(), "during the check") {
+		t.Errorf("%v, want ErrInUse", err)
+	}
+	if len(b.list("tables/orders/_delta_log/")) > 0 {
+		t.Error("a refused repair wrote something")
+	}
+}
+
 // reseal is a snapshot object of another state, with the checksums that belong to it.
 func reseal(object []byte, state []byte) []byte {
 	head := slices.Clone(object[:72])
