@@ -58,8 +58,7 @@ func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, err
 		}
 		var t tip
 		if t, err = l.claim(ctx, at, owner); errors.Is(err, metadata.ErrCorrupt) {
-			// What looks like a hole or a break may be a truncation that overtook a call paused for a day.
-			if boundary, boundaryErr := l.readBoundary(ctx); boundaryErr == nil && boundary > from.seq {
+			if err = l.overtaken(ctx, from.seq, err); errors.Is(err, errMoved) {
 				continue
 			}
 		}
@@ -76,6 +75,22 @@ func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, err
 		return got, nil
 	}
 	return metadata.Acquired{}, fmt.Errorf("acquire %s: %w", l.cfg.Prefix, err)
+}
+
+// overtaken turns err, of a call that began at slot from, into errMoved when slots have been truncated meanwhile: what looks like a
+// hole or a break, and what looks sound (a nil err), may both be a truncation that overtook a call paused for a day. Where the
+// boundary is not known, err is not known to be damage.
+func (l *Log) overtaken(ctx context.Context, from uint64, err error) error {
+	boundary, boundaryErr := l.readBoundary(ctx)
+	switch {
+	case boundaryErr != nil && err != nil:
+		return fmt.Errorf("boundary, to explain %q: %w", err.Error(), boundaryErr)
+	case boundaryErr != nil:
+		return fmt.Errorf("boundary: %w", boundaryErr)
+	case boundary > from:
+		return fmt.Errorf("slots below %d truncated meanwhile: %w", boundary, errMoved)
+	}
+	return err
 }
 
 // take makes t this handle's tip unless a call beside this one took a higher term.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -468,6 +469,7 @@ type listHook struct {
 	objectstore.Store
 	prefix string
 	before func()
+	broken bool // no listing of boundaries is answered after it
 }
 
 func (h *listHook) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
@@ -475,6 +477,8 @@ func (h *listHook) List(ctx context.Context, prefix, after string, limit int) ([
 		before := h.before
 		h.before = nil
 		before()
+	} else if h.broken && h.before == nil && strings.HasSuffix(prefix, "/boundary/") {
+		return nil, errReset
 	}
 	return h.Store.List(ctx, prefix, after, limit)
 }
@@ -507,5 +511,65 @@ func TestTruncationThatOvertakesAStartIsNoDamage(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestDamageIsNotClaimedWithoutTheBoundary: a hole is damage only where it is known that nobody truncated.
+func TestDamageIsNotClaimedWithoutTheBoundary(t *testing.T) {
+	for name, start := range map[string]func(log *Log) (metadata.Acquired, error){
+		"newest":  func(log *Log) (metadata.Acquired, error) { return log.Newest(t.Context()) },
+		"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := newClock()
+			memory := objectstore.NewMemory(clock.now)
+			log := open(t, memory, 1)
+			a := mustAcquire(t, log, "a")
+			mustFill(t, log, a.Term, a.Next, 3)
+			hook := &listHook{Store: memory, prefix: "meta/0/log/", before: func() { cut(t, memory, clock) }, broken: true}
+			slow := open(t, hook, 2)
+			if got, err := start(slow); !errors.Is(err, objectstore.ErrUnknown) || errors.Is(err, metadata.ErrCorrupt) {
+				t.Fatalf("%+v, %v, want ErrUnknown alone", got, err)
+			}
+			hook.broken = false
+			if got, err := start(slow); err != nil || !got.HasSnapshot {
+				t.Fatalf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestReadAcrossARecycledSlotIsTruncated: a truncation has deleted one slot and not yet the next when an old writer's create
+// lands in the first.
+func TestReadAcrossARecycledSlotIsTruncated(t *testing.T) {
+	store, memory, _ := faultyStore()
+	log := open(t, store, 1)
+	a := mustAcquire(t, log, "a")
+	mustFill(t, log, a.Term, a.Next, 6)
+	buf, err := memory.Get(t.Context(), log.slotKey(3), maxSlotBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := decodeSlot(buf, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.id, s.body = logtest.ID(4711), []byte("an old writer's")
+	if err := errors.Join(memory.Put(t.Context(), log.boundaryKey(5), nil), memory.Put(t.Context(), log.slotKey(3), encodeSlot(s))); err != nil {
+		t.Fatal(err)
+	}
+	reader := open(t, store, 2)
+	if got, err := reader.Read(t.Context(), 3, 1<<20); !errors.Is(err, metadata.ErrTruncated) || errors.Is(err, metadata.ErrCorrupt) {
+		t.Fatalf("%v, %v, want ErrTruncated alone", got, err)
+	}
+	store.Script(objectstore.OpList, storetest.FailBefore)
+	if got, err := reader.Read(t.Context(), 3, 1<<20); errors.Is(err, metadata.ErrCorrupt) || !errors.Is(err, objectstore.ErrUnknown) {
+		t.Fatalf("%v, %v, want ErrUnknown alone", got, err)
+	}
+	if err := memory.Delete(t.Context(), log.boundaryKey(5)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := open(t, store, 3).Read(t.Context(), 3, 1<<20); !errors.Is(err, metadata.ErrCorrupt) {
+		t.Fatalf("%v, %v, want ErrCorrupt where nothing was truncated", got, err)
 	}
 }

@@ -15,7 +15,10 @@ func (l *Log) Newest(ctx context.Context) (metadata.Acquired, error) {
 		var from base
 		var at end
 		if from, err = l.loadBase(ctx); err == nil {
-			at, err = l.endFrom(ctx, from)
+			if at, err = l.probe(ctx, from); err == nil {
+				at, err = l.closeHole(ctx, at)
+			}
+			err = l.overtaken(ctx, from.seq, err)
 		}
 		if errors.Is(err, errMoved) {
 			continue
@@ -33,21 +36,4 @@ func (l *Log) Newest(ctx context.Context) (metadata.Acquired, error) {
 		return got, nil
 	}
 	return metadata.Acquired{}, fmt.Errorf("newest of %s: %w", l.cfg.Prefix, err)
-}
-
-// endFrom finds the end of the log for one that starts at from. What looks like a hole or a break, and what looks sound, may
-// both be a truncation that overtook this call; that is errMoved.
-func (l *Log) endFrom(ctx context.Context, from base) (end, error) {
-	at, err := l.probe(ctx, from)
-	if err == nil {
-		at, err = l.closeHole(ctx, at)
-	}
-	boundary, boundaryErr := l.readBoundary(ctx)
-	switch {
-	case boundaryErr != nil:
-		return end{}, errors.Join(err, boundaryErr)
-	case boundary > from.seq:
-		return end{}, fmt.Errorf("slots below %d truncated meanwhile: %w", boundary, errMoved)
-	}
-	return at, err
 }

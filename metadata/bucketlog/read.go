@@ -2,6 +2,7 @@ package bucketlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -34,6 +35,12 @@ func (l *Log) Read(ctx context.Context, from uint64, maxBytes int) ([]metadata.L
 			}
 			if f.err == nil {
 				f.err = follows(at, f.slot, out)
+			}
+			if errors.Is(f.err, metadata.ErrCorrupt) {
+				f.err = l.overtaken(ctx, from, f.err) // a slot that was deleted and written anew does not chain to one that is left
+			}
+			if errors.Is(f.err, errMoved) {
+				f.err = fmt.Errorf("%w: %w", metadata.ErrTruncated, f.err)
 			}
 			if f.err != nil {
 				return nil, fmt.Errorf("read log from %d: %w", from, f.err)
