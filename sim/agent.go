@@ -355,7 +355,7 @@ func (a *agent) work(*task) {
 		if err := a.worker.Round(a.w.ctx); err != nil {
 			a.w.note("round", err.Error(), 0)
 			if corrupt(err) && a.w.profile.torn == 0 && a.core.Term() >= a.w.oracle.term { // one who was deposed finds what he knew of gone
-				a.w.fault("rest", "background work of %s: %v", a.label(), err)
+				a.w.flaw("rest", "background work of %s: %v", a.label(), err)
 			}
 		}
 		_ = a.w.sleep(a.w.ctx, a.w.profile.tick)

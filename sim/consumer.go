@@ -80,7 +80,7 @@ func (a *agent) fetch(p *poll) {
 	case res.Err == nil:
 		records, err := decode(res.Chunks)
 		if err != nil {
-			a.w.fault("rest", "consumer %d can not decode what it got: %v", c.n, err)
+			a.w.flaw("rest", "consumer %d can not decode what it got: %v", c.n, err)
 		}
 		polled.Records = records
 		if len(records) > 0 && c.position == p.from {
@@ -92,7 +92,7 @@ func (a *agent) fetch(p *poll) {
 	default:
 		polled.Failed = true
 		if corrupt(res.Err) && a.w.profile.torn == 0 {
-			a.w.fault("rest", "consumer %d: %v", c.n, res.Err)
+			a.w.flaw("rest", "consumer %d: %v", c.n, res.Err)
 		}
 	}
 	a.w.note("polled", fmt.Sprint(len(polled.Records)), int64(p.from))

@@ -43,10 +43,9 @@ func (w *world) finish() {
 	}
 	w.draining = true
 	if !w.until(drainSteps, w.drained) {
-		w.fault("rest", "clients do not come to rest: %s", w.open())
-		return
+		w.flaw("rest", "clients do not come to rest: %s", w.open())
 	}
-	if w.quiesce(); len(w.violations) > 0 {
+	if w.quiesce(); w.broken {
 		return
 	}
 	w.readBack()
@@ -60,7 +59,7 @@ func (w *world) finish() {
 // until turns until what is wanted holds; false when it takes too many steps.
 func (w *world) until(steps int, wanted func() bool) bool {
 	for range steps {
-		if len(w.violations) > 0 || wanted() {
+		if w.broken || wanted() {
 			return true
 		}
 		w.turn()
@@ -99,7 +98,7 @@ func (w *world) quiesce() {
 			w.fault("rest", "no agent comes to serve")
 			return
 		}
-		if a == nil || len(w.violations) > 0 {
+		if a == nil || w.broken {
 			return
 		}
 		start := a.worker.Stats().Rounds
@@ -107,8 +106,8 @@ func (w *world) quiesce() {
 			n := a.worker.Stats().Rounds
 			return n >= start+w.rounds() && (w.idle() || n >= start+maxRounds)
 		}) {
-			w.fault("rest", "background work does not come to rest")
-			return
+			w.flaw("rest", "background work does not come to rest")
+			break
 		}
 		if a.gone || a.ended {
 			w.fault("rest", "the last agent ended without a fault")
@@ -119,16 +118,16 @@ func (w *world) quiesce() {
 		return
 	}
 	if n := len(w.oracle.view.Pending()); n > 0 {
-		w.fault("rest", "%d topics still have runs", n)
+		w.flaw("rest", "%d topics still have runs", n)
 	}
 	if n := len(w.oracle.view.PendingTables(record.TopicID{}, 1000)); n > 0 {
-		w.fault("rest", "%d tables still have pending files", n)
+		w.flaw("rest", "%d tables still have pending files", n)
 	}
 	if n := len(w.oracle.view.Released()); n > 0 {
-		w.fault("rest", "%d released objects are still there", n)
+		w.flaw("rest", "%d released objects are still there", n)
 	}
 	if n := len(w.oracle.view.Tombstones()); n > 0 {
-		w.fault("rest", "%d tombstones are still there", n)
+		w.flaw("rest", "%d tombstones are still there", n)
 	}
 }
 
@@ -155,7 +154,7 @@ func (w *world) readBack() {
 	}
 	for _, t := range w.oracle.view.Topics() {
 		if err := w.readTable(t, logs); err != nil {
-			w.fault("table", "%s can not be read: %v", t.Name, err)
+			w.flaw("table", "%s can not be read: %v", t.Name, err)
 		}
 	}
 }
@@ -168,8 +167,8 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 	}
 	f := FinalLog{Partition: p, LogStart: bounds.LogStart, LogEnd: bounds.HighWatermark}
 	c.position = bounds.LogStart
-	for range 10_000 {
-		if c.position >= bounds.HighWatermark || len(w.violations) > 0 {
+	for tries := 0; tries < 20; tries++ {
+		if c.position >= bounds.HighWatermark || w.broken {
 			break
 		}
 		before := len(w.hist.Kafka.Polled)
@@ -181,7 +180,7 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 			if polled.Consumer == -1 {
 				for _, s := range polled.Records {
 					if s.Offset >= polled.From {
-						f.Records = append(f.Records, s)
+						f.Records, tries = append(f.Records, s), 0
 					}
 				}
 			}
@@ -336,7 +335,7 @@ func (w *world) replayAll() {
 			_, err = metadata.Follow(ctx, log, view, func(context.Context, time.Duration) error { return errors.New("lags") })
 		}
 		if err != nil {
-			w.fault("state", "no replay from the snapshot of entry %d: %v", seq, err)
+			w.flaw("state", "no replay from the snapshot of entry %d: %v", seq, err)
 			return
 		}
 		w.saw(view, fmt.Sprintf("replay from the snapshot of entry %d", seq))
@@ -448,6 +447,6 @@ func (w *world) fsck() {
 		if f.Key == w.witness.damaged || w.witness.written[f.Key].late || dropped {
 			continue
 		}
-		w.fault("objects", "fsck: %s", f)
+		w.flaw("objects", "fsck: %s", f)
 	}
 }

@@ -110,6 +110,8 @@ type world struct {
 	hist       History
 	counts     map[string]int
 	violations []Violation
+	flaws      map[string]bool // met so far
+	broken     bool            // there is no use in going on
 }
 
 // Run runs one world to its end and judges it.
@@ -125,10 +127,10 @@ func Run(cfg Config) (res Result) {
 		w.stopAll()
 		res = Result{Seed: cfg.Seed, Trace: w.hash, Steps: w.steps, Faults: w.faults(), Counts: w.counts, Violations: w.violations}
 	}()
-	for w.steps < cfg.Steps && len(w.violations) == 0 {
+	for w.steps < cfg.Steps && !w.broken {
 		w.turn()
 	}
-	if len(w.violations) == 0 {
+	if !w.broken {
 		w.finish()
 	}
 	w.judge()
@@ -147,7 +149,7 @@ func (w *world) faults() map[string]int {
 func newWorld(cfg Config) *world {
 	w := &world{
 		cfg: cfg, ctx: context.Background(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000, hash: 14695981039346656037,
-		discard: slog.New(slog.DiscardHandler), counts: map[string]int{}, known: map[record.Partition]bool{}, keptTables: map[string]bool{},
+		discard: slog.New(slog.DiscardHandler), counts: map[string]int{}, known: map[record.Partition]bool{}, keptTables: map[string]bool{}, flaws: map[string]bool{},
 	}
 	w.profile = w.draw()
 	memory := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
@@ -232,11 +234,20 @@ func (w *world) note(what, about string, n int64) {
 	}
 }
 
-// fault notes a violation that was met on the way.
+// fault notes a violation that was met on the way and ends the world.
 func (w *world) fault(checker, format string, args ...any) {
+	w.broken = true
+	w.flaw(checker, format, args...)
+}
+
+// flaw notes a violation that was met on the way, of each kind the first. The world goes on, so that the checkers hear what comes of it.
+func (w *world) flaw(checker, format string, args ...any) {
 	v := broken(checker, format, args...)
 	w.note("VIOLATION", v.String(), 0)
-	w.violations = append(w.violations, v)
+	if !w.flaws[format] {
+		w.flaws[format] = true
+		w.violations = append(w.violations, v)
+	}
 }
 
 // turn is one step of the scheduler.

@@ -195,7 +195,7 @@ func mutants() []mutant {
 		{
 			"file-ends-early", "a file's part covers all runs it was made of",
 			[]edit{{"compactor/job.go", "End: runs[len(runs)-1].End,", "End: runs[0].End,"}},
-			"table kafka rest", 100,
+			"kafka objects table", 100,
 		},
 		{
 			"part-not-at-the-compacted-end", "rows enter at the partition's compacted end",
@@ -205,7 +205,7 @@ func mutants() []mutant {
 		{
 			"projected-before-committed", "the log forgets a pending add when the table has it",
 			[]edit{{"compactor/project.go", "		next, err := log.Append(ctx, head,", "		before := head\n		before.Version++\n		if err := c.projected(ctx, p, before, upTo); err != nil {\n			return delta.Head{}, err\n		}\n		next, err := log.Append(ctx, head,"}},
-			"table rest", 300,
+			"objects table", 300,
 		},
 		{
 			"up-to-too-high", "progress names the newest entry that was folded in",
@@ -251,7 +251,7 @@ func mutants() []mutant {
 		{
 			"regrouped-with-a-stretch-misplaced", "each moved stretch lies where the log says",
 			[]edit{{"compactor/move.go", "			pos += record.Pos(m.Len)\n", ""}},
-			"kafka objects table rest", 1000,
+			"kafka objects table", 1000,
 		},
 		{
 			"regrouped-span-forgets-a-run", "all runs of a span move, so that it can go",
@@ -266,7 +266,7 @@ func mutants() []mutant {
 		{
 			"held-batch-at-the-wrong-place", "a batch that waited lies where it lay",
 			[]edit{{"metadata/held.go", "		for i := range r.Batches[:h.Batch] {\n", "		for i := range r.Batches[:h.Batch/2] {\n"}},
-			"kafka rest", 2000,
+			"kafka", 2000,
 		},
 		{
 			"held-object-released", "an object is kept while a batch of it waits",
@@ -282,7 +282,7 @@ func mutants() []mutant {
 		{
 			"inline-position-off", "the bytes of an inline object begin where State says",
 			[]edit{{"metadata/session.go", "c.InlinePos, true", "c.InlinePos + 1, true"}},
-			"kafka rest", 50,
+			"kafka", 50,
 		},
 		{
 			"inline-bytes-truncated", "a slot with bytes that are still read is not truncated",
@@ -303,7 +303,7 @@ func mutants() []mutant {
 		{
 			"tail-of-another-run", "a run's bytes begin at its position",
 			[]edit{{"metadata/session.go", "		pos += record.Pos(b.Len)\n", "		if err == nil {\n			pos += record.Pos(b.Len)\n		}\n"}},
-			"kafka rest", 1000,
+			"kafka objects", 1000,
 		},
 	}
 }
