@@ -238,10 +238,13 @@ func (b *Batcher) name() (putID [16]byte, random string) {
 func (b *Batcher) upload(ctx context.Context, o *Object, putID [16]byte, random string) {
 	built, err := o.Build(b.cfg, putID, random)
 	if err == nil && built.Body != nil {
-		if err = b.store.Put(objectstore.WithChecksum(ctx, built.CRC), built.Key, built.Body.Bytes); err == nil && b.cfg.OnUploaded != nil {
-			b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
+		if err = b.store.Put(objectstore.WithChecksum(ctx, built.CRC), built.Key, built.Body.Bytes); err == nil {
+			if b.cfg.OnUploaded != nil {
+				b.cfg.OnUploaded(built.Key, built.Body) // not after the commit: the View wakes consumers before it is answered
+			}
+			// Only now: a store that broke off owes us the body as well, but that is not worth trusting it for.
+			built.Body.Release()
 		}
-		built.Body.Release()
 	}
 	b.step(func(now time.Time) { b.core.Uploaded(now, o, built, err) })
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,4 +89,59 @@ func TestAServerThatStopsReadingDoesNotKeepTheBody(t *testing.T) {
 		t.Errorf("the calls took %v", took)
 	}
 	clear(body)
+}
+
+// TestACallThatHasReturnedReadsItsBodyNoMore: a server that reads slowly, a call that ends in the middle of its body, by
+// its context (a canceled hedge, a time-out) or by an early answer, and a caller that writes into the body as soon as the
+// call has returned. What the server gets until the connection ends is the body as it was. Over http bodies go to the
+// socket as they are lent, over https through the transport's own buffers.
+func TestACallThatHasReturnedReadsItsBodyNoMore(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for _, early := range []bool{false, true} {
+			t.Run(fmt.Sprintf("https=%v/early answer=%v", secure, early), func(t *testing.T) {
+				var mu sync.Mutex
+				var scribbled, received int
+				t.Cleanup(func() { // after the server has ended, which waits for its connections
+					if scribbled > 0 || received == 0 {
+						t.Errorf("of %d bytes that were received, %d were written after their call had returned", received, scribbled)
+					}
+				})
+				r, s := serve(t, secure)
+				r.respond(func(w http.ResponseWriter, req *http.Request) {
+					if early {
+						full := http.NewResponseController(w)
+						_ = full.EnableFullDuplex()
+						w.Header().Set("Content-Length", "0")
+						w.WriteHeader(http.StatusPreconditionFailed)
+						_ = full.Flush()
+					}
+					b := make([]byte, 256<<10)
+					for {
+						n, err := req.Body.Read(b)
+						bad := bytes.Count(b[:n], []byte{0xee})
+						mu.Lock()
+						scribbled, received = scribbled+bad, received+n
+						mu.Unlock()
+						if err != nil {
+							return
+						}
+						time.Sleep(200 * time.Microsecond)
+					}
+				})
+				body := make([]byte, 24<<20)
+				for try := range 8 {
+					clear(body)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(5+try)*time.Millisecond)
+					_, err := s.Create(ctx, "k", body)
+					cancel()
+					for i := range body { // also for the race detector
+						body[i] = 0xee
+					}
+					if err == nil {
+						t.Errorf("24 MiB arrived in %d ms", 5+try)
+					}
+				}
+			})
+		}
+	}
 }
