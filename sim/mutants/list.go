@@ -92,6 +92,14 @@ func mutants() []mutant {
 			"kafka log state rest", 300,
 		},
 		{
+			"applied-before-durable", "nobody sees an entry before it is durable",
+			[]edit{
+				{"metadata/seqcore.go", "	return append(acts, AppendAction{f})\n", "	return append(acts, ApplyAction{f}, AppendAction{f})\n"},
+				{"metadata/seqcore.go", "c.launch([]SequencerAction{ApplyAction{f}}, now)", "c.launch(nil, now)"},
+			},
+			"kafka state", 300,
+		},
+		{
 			"repeated-under-another-id", "an append is repeated with the same id",
 			[]edit{{"metadata/seqcore.go", "		c.waiting = false\n		return []SequencerAction{AppendAction{c.flight}}", "		c.waiting = false\n		c.flight.id = c.ids()\n		return []SequencerAction{AppendAction{c.flight}}"}},
 			"rest log", 300,
