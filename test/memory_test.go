@@ -163,4 +163,5 @@ func TestStalledStoreKeepsMemoryBounded(t *testing.T) {
 	}
 	t.Logf("%d MiB resident at most", peak/mib)
 	m.stop(t)
+	fsck(t, b)
 }

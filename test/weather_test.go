@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -212,17 +213,50 @@ func tmpfs(t *testing.T, size string) string {
 	return dir
 }
 
-func TestFullDiskLosesNothingAcked(t *testing.T) {
+// fullDisk is an agent on a disk of 24 MB, and how to give it more.
+func fullDisk(t *testing.T, args ...string) (b backend, a *agent, room func()) {
+	t.Helper()
 	dir := tmpfs(t, "24m")
-	b := backend{name: "file", store: "file://" + dir, root: dir, table: func(topic string) string { return "file://" + dir + "/tables/" + topic }}
-	a := startAgent(t, b, "--auto-create-topics=true", "--table-commit-interval", "1h")
+	b = backend{name: "file", store: "file://" + dir, root: dir, table: func(topic string) string { return "file://" + dir + "/tables/" + topic }}
+	a = startAgent(t, b, append(args, "--auto-create-topics=true", "--table-commit-interval", "1h")...)
+	return b, a, func() {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,size=96m", dir).CombinedOutput(); err != nil {
+			t.Fatalf("remount: %v %s", err, out)
+		}
+	}
+}
+
+// largeValue is 400 KiB that begin with a number of six digits.
+func largeValue(i int) []byte {
+	return append(fmt.Appendf(nil, "%06d ", i), bytes.Repeat([]byte("x"), 400<<10)...)
+}
+
+// servedOnce wants every acknowledged number among what the topic serves, once.
+func servedOnce(t *testing.T, a *agent, topic string, acked map[string]bool) {
+	t.Helper()
+	served := map[string]int{}
+	for _, m := range consumeAll(t, a, topic) {
+		v := unbase64(t, m.Value)
+		served[v[:min(6, len(v))]]++
+	}
+	for v := range acked {
+		if served[v] != 1 {
+			t.Fatalf("acked record %s is served %d times", v, served[v])
+		}
+	}
+}
+
+// Where flushes are objects of their own, what does not fit was surely not written, and the producer is told so.
+func TestFullDiskLosesNothingAcked(t *testing.T) {
+	b, a, room := fullDisk(t, "--inline-bytes", "0")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	c := client(t, a.brokers, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordDeliveryTimeout(15*time.Second), kgo.DefaultProduceTopic("full"))
 	acked := map[string]bool{}
 	var failure error
 	for i := 0; i < 200 && failure == nil; i++ {
-		value := append(fmt.Appendf(nil, "%06d ", i), bytes.Repeat([]byte("x"), 400<<10)...)
+		value := largeValue(i)
 		if err := c.ProduceSync(ctx, &kgo.Record{Value: value}).FirstErr(); err != nil {
 			failure = err
 		} else {
@@ -236,21 +270,66 @@ func TestFullDiskLosesNothingAcked(t *testing.T) {
 	wantMessage(t, a.log.String(), "full")
 
 	// The agent still answers, and once there is room it takes records again.
-	if out, err := exec.CommandContext(ctx, "mount", "-o", "remount,size=96m", dir).CombinedOutput(); err != nil {
-		t.Fatalf("remount: %v %s", err, out)
-	}
+	room()
 	if err := client(t, a.brokers, kgo.DefaultProduceTopic("full")).ProduceSync(ctx, &kgo.Record{Value: []byte("after room")}).FirstErr(); err != nil {
 		t.Fatalf("with room again: %v", err)
 	}
-	served := map[string]int{}
-	for _, m := range consumeAll(t, a, "full") {
-		v := unbase64(t, m.Value)
-		served[v[:min(6, len(v))]]++
-	}
-	for v := range acked {
-		if served[v] != 1 {
-			t.Fatalf("acked record %s is served %d times", v, served[v])
-		}
-	}
+	servedOnce(t, a, "full", acked)
 	a.stop(t)
+	fsck(t, b)
+}
+
+// Where a flush lies in the log, the entry that did not fit is tried until it does: only then is it known what became of it, and
+// an idempotent producer waits as long. Once there is room everything goes on by itself.
+func TestFullDiskHoldsSmallFlushesUp(t *testing.T) {
+	b, a, room := fullDisk(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c := client(t, a.brokers, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.DefaultProduceTopic("full"), kgo.MaxBufferedRecords(2)) // together below --inline-bytes
+	const records = 100
+	var mu sync.Mutex
+	acked := map[string]bool{}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acked)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for i := range records {
+			value := largeValue(i)
+			c.Produce(ctx, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Errorf("record %d: %v", i, err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				acked[string(value[:6])] = true
+			})
+		}
+		done <- c.Flush(ctx)
+	}()
+	last, since := -1, time.Now()
+	waitFor(t, time.Minute, "the disk is full", func() bool {
+		if now := count(); now != last {
+			last, since = now, time.Now()
+		}
+		return last > 0 && time.Since(since) > 8*time.Second
+	})
+	if last == records {
+		t.Fatal("40 MB went onto 24 MB")
+	}
+	wantMessage(t, a.log.String(), "full")
+	if wal := b.objects(t, "wal/"); len(wal) > 0 {
+		t.Errorf("flushes are objects: %v", wal)
+	}
+	t.Logf("%d records of 400 KiB acked, then nothing", last)
+	room()
+	if err := <-done; err != nil || count() != records {
+		t.Fatalf("with room again: %d of %d records acked, %v", count(), records, err)
+	}
+	servedOnce(t, a, "full", acked)
+	a.stop(t)
+	fsck(t, b)
 }
