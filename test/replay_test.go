@@ -109,29 +109,42 @@ func TestReplayFromParquetEqualsReplayFromObjects(t *testing.T) {
 			if name == "s3" && codec != "zstd" {
 				continue // the codec does not meet the store; one will do there
 			}
-			t.Run(name+"/"+codec, func(t *testing.T) { replay(t, start(t), codec) })
+			t.Run(name+"/"+codec, func(t *testing.T) {
+				t.Parallel() // it mostly waits for the commit interval
+				replay(t, start(t), codec, false)
+			})
 		}
 	}
+	t.Run("file/zstd in the log", func(t *testing.T) {
+		t.Parallel()
+		replay(t, fileBackend(t), "zstd", true)
+	})
 }
 
-func replay(t *testing.T, b backend, codec string) {
-	// The table waits for two seconds, so the first read is from WAL objects; then they go after one second of grace.
-	a := startAgent(t, b, "--release-grace", "1s", "--cache-bytes", "0")
+// replay reads records where they were written first, in WAL objects or (inLog) in entries of the log, and then from Parquet.
+func replay(t *testing.T, b backend, codec string, inLog bool) {
+	// The table waits for eight seconds, so the first read is from what was flushed; objects go after one second of grace.
+	args := []string{"--release-grace", "1s", "--cache-bytes", "0"}
+	if !inLog {
+		args = append(args, "--inline-bytes", "0")
+	}
+	a := startAgent(t, b, args...)
 	barge(t, b, "topic", "create", "odd", "--brokers", a.brokers, "--partitions", "4", "--config", "max.message.bytes=16777216",
 		"--config", "barge.table.commit.interval.ms=8000")
 	want := oddRecords(uint64(len(codec)))
 	produceAll(t, a, "odd", codec, want)
 	objects := b.objects(t, "wal/")
-	if len(objects) == 0 {
-		t.Fatal("no WAL object holds the rows")
+	if (len(objects) == 0) != inLog {
+		t.Fatalf("%d WAL objects hold the rows; are they to lie in the log: %v", len(objects), inLog)
 	}
 	before := consumeAll(t, a, "odd")
-	sameRecords(t, "from WAL objects", before, want)
+	sameRecords(t, "as they were flushed", before, want)
 
 	waitFor(t, time.Minute, "every WAL object that held the rows is deleted", func() bool {
 		left := b.objects(t, "wal/")
 		return !slices.ContainsFunc(objects, func(key string) bool { return slices.Contains(left, key) })
 	})
+	waitForRows(t, b, "odd", int64(len(want)))
 	after := consumeAll(t, a, "odd")
 	sameRecords(t, "from Parquet", after, want)
 	for i := range before {
@@ -141,7 +154,6 @@ func replay(t *testing.T, b backend, codec string) {
 		}
 	}
 
-	waitForRows(t, b, "odd", int64(len(want)))
 	for _, engine := range engines {
 		rows := readTable(t, b, engine, "odd")
 		samePlaces(t, engine, rows, after)
