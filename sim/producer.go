@@ -16,6 +16,11 @@ import (
 const (
 	requestTimeout  = 30_000
 	deliveryTimeout = 120_000
+
+	// lostOnTheWay is for how long a request may be on its way. The batcher remembers for so long what a producer was told is not
+	// written (gapExpiry): a later batch that arrives after that, of a producer the log does not know, is taken as its
+	// first, and the one before it is refused until its client begins a new epoch. No client still waits for such a request.
+	lostOnTheWay = 60_000
 )
 
 // producer writes to one partition as Kafka's clients do. An idempotent one has up to five batches in flight, numbered; a batch
@@ -98,9 +103,14 @@ func (p *producer) produce(a *agent) bool {
 		return true
 	}
 	c.queue = append(c.queue, r)
+	sent := p.w.now
 	a.after(time.Duration(p.w.rng.IntN(1500))*time.Millisecond, "arrive", func() {
 		r := c.queue[0]
 		c.queue = c.queue[1:]
+		if a.w.now-sent >= lostOnTheWay {
+			a.turnAway(r)
+			return
+		}
 		a.deliver(r)
 	})
 	p.w.counts["requests on their way"]++
@@ -115,12 +125,16 @@ type conn struct {
 
 // deliver hands a request in that has arrived.
 func (a *agent) deliver(r *request) {
-	if a.batches.produce(r) {
-		return
+	if !a.batches.produce(r) {
+		a.turnAway(r)
 	}
+}
+
+// turnAway ends a request that the agent's batcher never sees.
+func (a *agent) turnAway(r *request) {
 	r.open = false
 	for _, b := range r.batches {
-		a.w.hist.Kafka.Sent[b.index].Attempts-- // refused at the door
+		a.w.hist.Kafka.Sent[b.index].Attempts--
 		if b.request == r {
 			b.by.hangUp()
 		}
