@@ -3,7 +3,9 @@ package delta
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -68,7 +70,9 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 			f.drop(t, f.log.commitKey(1))
 			f.drop(t, f.log.commitKey(2))
 		}},
-		"checkpoint of another":    {func(f *fixture) { f.otherCheckpoint(t, 4) }, []fault{{4, FaultCheckpointDiffers}}, nil, nil},
+		// What a checkpoint lacks of its own version shows also where the commits before it are not read.
+		"checkpoint of another":    {func(f *fixture) { f.otherCheckpoint(t, 4, 1) }, []fault{{4, FaultCheckpointDiffers}}, nil, nil},
+		"checkpoint of one before": {func(f *fixture) { f.otherCheckpoint(t, 4, 4) }, []fault{{4, FaultCheckpointDiffers}}, []fault{{4, FaultCheckpointDiffers}}, nil},
 		"checkpoint without parts": {func(f *fixture) { f.half(t) }, []fault{{3, FaultCheckpoint}}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +103,7 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 					}
 					continue
 				}
-				if name == "checkpoint of another" || name == "newest checkpoint" {
+				if strings.HasPrefix(name, "checkpoint of ") || name == "newest checkpoint" {
 					continue // what a reader gets then is the caller's to judge
 				}
 				loaded, err := f.log.Load(t.Context())
@@ -120,8 +124,8 @@ func (f *fixture) uncheck(t *testing.T) {
 	f.drop(t, f.log.dir+hintName)
 }
 
-// otherCheckpoint lets the checkpoint of a version lack a file.
-func (f *fixture) otherCheckpoint(t *testing.T, version int64) {
+// otherCheckpoint lets the checkpoint of a version lack the files that the version lacking brought.
+func (f *fixture) otherCheckpoint(t *testing.T, version, lacking int64) {
 	t.Helper()
 	s := Empty()
 	for v := range version + 1 {
@@ -133,9 +137,18 @@ func (f *fixture) otherCheckpoint(t *testing.T, version int64) {
 			t.Fatal(err)
 		}
 	}
-	for key := range s.adds {
-		delete(s.adds, key)
-		break
+	actions, err := f.log.readCommit(t.Context(), lacking)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := len(s.adds)
+	for _, a := range actions {
+		if add, ok := a.(Add); ok {
+			maps.DeleteFunc(s.adds, func(_ string, have Add) bool { return have.Path == add.Path })
+		}
+	}
+	if len(s.adds) == files {
+		t.Fatalf("version %d brought no file", lacking)
 	}
 	f.drop(t, f.log.checkpointKey(version))
 	if err := f.log.Checkpoint(t.Context(), s); err != nil {
