@@ -27,6 +27,7 @@ test: ## everything: set-up, vet, models, unit tests, a share of the long proofs
 prove: ## the long proofs with their full counts; the figures are in docs/proofs.md
 	@scripts/phase.sh setup scripts/setup-test-tools.sh
 	@scripts/phase.sh models scripts/models.sh
+	@scripts/phase.sh histories go test -count=1 -v -tags synctests -run Linearizable ./metadata ./metadata/bucketlog
 	@scripts/phase.sh sim go run ./sim/seeds -count 20000
 	@scripts/phase.sh mutants go run ./sim/mutants
 	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 go test -count=1 -timeout 60m -parallel 4 -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStopAndStart|TestStalledStore' ./test/...

@@ -123,7 +123,7 @@ func mutants() []mutant {
 		{
 			"no-wrap", "2^31-1 is followed by 0",
 			[]edit{{"metadata/producer.go", "	if last > math.MaxInt32 {\n		last -= math.MaxInt32 + 1\n	}", "	if last > math.MaxInt32+1 {\n		last -= math.MaxInt32 + 1\n	}"}},
-			"kafka", 200,
+			"kafka rest", 200,
 		},
 		{
 			"window-of-one", "five batches may be repeated",
