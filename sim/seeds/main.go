@@ -24,7 +24,7 @@ func run(args []string, out io.Writer) int {
 	limit := flags.Duration("for", 0, "start no more seeds after this time; 0: no limit")
 	steps := flags.Int("steps", 0, "steps of a world before its faults end; 0: 2,500")
 	workers := flags.Int("workers", runtime.NumCPU(), "worlds at a time")
-	first := flags.Bool("first", false, "of many: stop at the first failed world")
+	first := flags.Bool("first", false, "of many: stop at the failed world with the lowest seed")
 	trace := flags.Bool("trace", false, "with -seed: print every step")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -49,11 +49,15 @@ func run(args []string, out io.Writer) int {
 		defer cancel()
 	}
 	total := sim.Many(ctx, *from, *count, *steps, *workers, time.Now, func(r sim.Result) {
-		_, _ = fmt.Fprint(out, r.String())
 		if *first {
-			cancel()
+			cancel() // those under way come to their end: the lowest is among them, whichever fails first
+			return
 		}
+		_, _ = fmt.Fprint(out, r.String())
 	})
+	if *first && len(total.Failed) > 0 {
+		_, _ = fmt.Fprint(out, total.Failed[0].String())
+	}
 	_, _ = fmt.Fprint(out, total.String())
 	if total.Seeds == 0 {
 		_, _ = fmt.Fprintln(out, "no seed was run")
