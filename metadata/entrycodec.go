@@ -302,14 +302,7 @@ func (w *wireWriter) commitObject(c *CommitObject) {
 	var time, producer int64
 	for i := range c.Runs {
 		r := &c.Runs[i]
-		if i > 0 && r.Partition.Topic == prev.Topic {
-			w.byte(0)
-		} else {
-			w.byte(1)
-			w.topicID(r.Partition.Topic)
-			prev.Index = 0
-		}
-		w.varint(int64(r.Partition.Index) - int64(prev.Index))
+		w.nextPartition(r.Partition, prev, i == 0)
 		prev = r.Partition
 		w.varint(int64(r.Pos - end))
 		end = r.Pos
@@ -336,14 +329,7 @@ func (r *wireReader) commitObject() CommitObject {
 	var end record.Pos
 	var time, producer int64
 	for range r.count(4) {
-		if r.bool() {
-			prev = record.Partition{Topic: r.topicID()}
-		}
-		index := int64(prev.Index) + r.varint()
-		if int64(int32(index)) != index {
-			r.fail("partition index over 32 bits")
-		}
-		prev.Index = int32(index)
+		prev = r.nextPartition(prev)
 		run := CommitRun{Partition: prev, Pos: end + record.Pos(r.varint())}
 		end = run.Pos
 		for range r.count(4) {
@@ -415,6 +401,29 @@ func (r *wireReader) replace() Replace {
 	return c
 }
 
+// nextPartition writes p of a sorted list: its topic only where that is not the one before's, its index as a difference.
+func (w *wireWriter) nextPartition(p, prev record.Partition, first bool) {
+	newTopic := first || p.Topic != prev.Topic
+	w.bool(newTopic)
+	if newTopic {
+		w.topicID(p.Topic)
+		prev.Index = 0
+	}
+	w.varint(int64(p.Index) - int64(prev.Index))
+}
+
+func (r *wireReader) nextPartition(prev record.Partition) record.Partition {
+	if r.bool() {
+		prev = record.Partition{Topic: r.topicID()}
+	}
+	index := int64(prev.Index) + r.varint()
+	if int64(int32(index)) != index {
+		r.fail("partition index over 32 bits")
+	}
+	prev.Index = int32(index)
+	return prev
+}
+
 // movedObject spends about ten bytes on a run, as commitObject does on a batch.
 func (w *wireWriter) movedObject(m *MovedObject) {
 	w.string(m.Key)
@@ -426,14 +435,7 @@ func (w *wireWriter) movedObject(m *MovedObject) {
 	var time int64
 	for i := range m.Runs {
 		r := &m.Runs[i]
-		if i > 0 && r.Partition.Topic == prev.Topic {
-			w.byte(0)
-		} else {
-			w.byte(1)
-			w.topicID(r.Partition.Topic)
-			prev.Index = 0
-		}
-		w.varint(int64(r.Partition.Index) - int64(prev.Index))
+		w.nextPartition(r.Partition, prev, i == 0)
 		w.varint(int64(r.Base - offset))
 		w.varint(int64(r.End - r.Base))
 		w.varint(int64(r.Pos - end))
@@ -450,14 +452,7 @@ func (r *wireReader) movedObject() *MovedObject {
 	var offset record.Offset
 	var time int64
 	for range r.count(7) {
-		if r.bool() {
-			prev = record.Partition{Topic: r.topicID()}
-		}
-		index := int64(prev.Index) + r.varint()
-		if int64(int32(index)) != index {
-			r.fail("partition index over 32 bits")
-		}
-		prev.Index = int32(index)
+		prev = r.nextPartition(prev)
 		v := MovedRun{Partition: prev, Base: offset + record.Offset(r.varint())}
 		v.End = v.Base + record.Offset(r.varint())
 		v.Pos = end + record.Pos(r.varint())
