@@ -14,7 +14,7 @@ const module = "github.com/bargedata/barge"
 // layers is the import table of ARCHITECTURE.md from the bottom up. A package imports only packages of rows below its own;
 // a driver folder (a folder inside a package's folder) stands in its parent's row and may import the parent.
 var layers = [][]string{
-	{"record", "objectstore", "peer"},
+	{"record", "objectstore", "peer", "routing"},
 	{"tableflow", "metadata"},
 	{"batcher", "fetch", "group", "registry", "security"},
 	{"compactor", "mirror"},
