@@ -5,7 +5,7 @@ FROM ?= 1
 export BARGE_TOOLS := $(CURDIR)/.tools
 LINT := go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help demo build test tools check fmt lint fuzz bench prove vuln tidy load sim mutants models
+.PHONY: help generate demo build test tools check fmt lint fuzz bench prove vuln tidy load sim mutants models
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -58,6 +58,10 @@ sim: ## simulated clusters: one by SEED=n, or SEEDS=n of them from FROM=n on, or
 
 mutants: ## break the product rule by rule and demand that sim's checkers notice: MUTANTS=regexp or PART=k/n for some, MUTANTS_SECONDS=n for as many as fit
 	go run ./sim/mutants -run '$(MUTANTS)' $(if $(PART),-part $(PART)) $(if $(MUTANTS_SECONDS),-for $(MUTANTS_SECONDS)s)
+
+generate: ## the Go code of peer/peerpb/peer.proto
+	cd tools && go build -o ../bin/protogen ./protogen
+	bin/protogen peer/peerpb peer.proto protoc-gen-go protoc-gen-connect-go
 
 vuln: ## known vulnerabilities; fetches its database
 	go tool -modfile=tools/go.mod govulncheck ./...
