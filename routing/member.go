@@ -29,7 +29,7 @@ type Member struct {
 }
 
 // NodeID is the broker id that clients know the agent by.
-func (m Member) NodeID() int32 { return int32(m.Session & 0x7fffffff) } //nolint:gosec // 31 bits fit
+func (m Member) NodeID() int32 { return int32(m.Session & 0x7fffffff) }
 
 // HasRole reports whether the agent has the role. One that names no roles has all.
 func (m Member) HasRole(role string) bool {
