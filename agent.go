@@ -45,6 +45,7 @@ type Agent struct {
 	kafka    net.Listener
 	admin    net.Listener
 	opened   objectstore.Store // by Run itself
+	secret   []byte            // of the cluster
 	live     atomic.Pointer[liveParts]
 }
 
@@ -188,6 +189,9 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 			return err
 		}
 		if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
+			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
+		}
+		if a.secret, err = clusterSecret(ctx, store, a.cfg.ClusterSecret, cluster); err != nil {
 			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
 		}
 		return nil

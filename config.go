@@ -4,21 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/bargedata/barge/ingest"
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/routing"
 )
 
-// Roles an agent may have.
+// Roles an agent may have. The first three decide where clients are sent; an agent serves whoever comes all the same.
 const (
-	RoleProduce    = "produce"
-	RoleFetch      = "fetch"
-	RoleCoordinate = "coordinate"
-	RoleCompact    = "compact"
-	RoleConsole    = "console"
+	RoleProduce    = "produce"    // leads partitions for producers
+	RoleFetch      = "fetch"      // leads and replicates partitions for consumers, keeps objects for its zone
+	RoleCoordinate = "coordinate" // coordinates consumer groups
+	RoleCompact    = "compact"    // compacts, projects tables, deletes and sweeps
+	RoleConsole    = "console"    // shows the overview page; health and metrics are there without
 )
 
 // Config holds the settings of one agent: plain values, each with a default in DefaultConfig. Validate before use.
@@ -30,7 +32,12 @@ type Config struct {
 	Advertise string // host:port clients are told; empty: the bound address
 	HTTP      string // admin address; empty: none
 	Zone      string
-	Roles     []string
+	Roles     []string // what this agent is for; at least one
+
+	Peer          string // address for other agents; port 0 chooses a free one
+	PeerAdvertise string // host:port other agents are told; empty: the bound address
+	ClusterSecret string // "file:/path" of what all agents of the cluster know; empty: kept in Store
+	ClientZones   string // zones of clients by their address: zone@cidr,cidr<>zone@cidr
 
 	FlushInterval time.Duration // longest wait of a batch before its object is sealed
 	FlushBytes    int64         // an object is sealed when it has this many bytes
@@ -55,6 +62,7 @@ func DefaultConfig() Config {
 		Listen:              "127.0.0.1:9092",
 		HTTP:                "127.0.0.1:8080",
 		Roles:               []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
+		Peer:                "127.0.0.1:0",
 		FlushInterval:       250 * time.Millisecond,
 		FlushBytes:          8 << 20,
 		InlineBytes:         metadata.MaxInlineBytes - 64<<10, // beside it the entry describes its batches
@@ -78,14 +86,22 @@ func (c Config) replyBytes() int64 {
 	return max(2*c.BufferBytes, int64(ingest.DefaultConfig().FetchBytes))
 }
 
-// otherBytes is the program itself, a compaction job, footers, the metadata of an ordinary cluster and all other requests.
-const otherBytes = 256 << 20
+// otherBytes is the program itself, a compaction job, footers, the metadata of an ordinary cluster and all other requests: 256 MiB;
+// and what passes between agents: 64 MiB of commands on their way to the sequencer, 16 MiB of entries kept for followers, 96 MiB of
+// objects on their way out and in, and 16 MiB of connections.
+const otherBytes = (256 + 192) << 20
 
 // MemoryBytes is the resident memory that an agent of these settings keeps to: frames, the objects made of them, replies, caches
-// (CacheBytes for what was written lately and half as much for what was read), and 256 MiB for the rest. The state of a cluster
+// (CacheBytes for what was written lately and half as much for what was read), and 448 MiB for the rest. The state of a cluster
 // with very many topics or files comes on top.
 func (c Config) MemoryBytes() int64 {
 	return c.frameBytes() + c.BufferBytes + c.replyBytes() + c.CacheBytes + c.CacheBytes/2 + otherBytes
+}
+
+// unspecified tells a host that is listened on and that nobody can connect to.
+func unspecified(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
 }
 
 // maxRequestBytes is the most one WAL object holds, and a request is never split over objects.
@@ -113,6 +129,25 @@ func (c Config) Validate() error {
 		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
 			bad("http %q: want host:port, or nothing for no admin address: %w", c.HTTP, err)
 		}
+	}
+	if host, _, err := net.SplitHostPort(c.Peer); err != nil {
+		bad("peer %q: want host:port: %w", c.Peer, err)
+	} else if c.PeerAdvertise == "" && unspecified(host) {
+		bad("peer %q: other agents cannot be told to connect to every address: add the one they reach as peer-advertise", c.Peer)
+	}
+	if c.PeerAdvertise != "" {
+		if host, port, err := net.SplitHostPort(c.PeerAdvertise); err != nil || unspecified(host) || port == "" || port == "0" {
+			bad("peer-advertise %q: want the host:port that other agents can reach", c.PeerAdvertise)
+		}
+	}
+	if c.ClusterSecret != "" && (!strings.HasPrefix(c.ClusterSecret, secretFilePrefix) || c.ClusterSecret == secretFilePrefix) {
+		bad("cluster-secret: want file:/path of a file that all agents of the cluster have, not the secret itself")
+	}
+	if _, err := routing.ParseZoneMap(c.ClientZones); err != nil {
+		bad("client-zones: %w", err)
+	}
+	if len(c.Roles) == 0 {
+		bad("roles: want at least one of %s", strings.Join(DefaultConfig().Roles, ", "))
 	}
 	known := DefaultConfig().Roles
 	for _, r := range c.Roles {

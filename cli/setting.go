@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +25,12 @@ type values struct {
 
 // setting is one of them: a flag, a BARGE_ variable and a key of the settings file at once.
 type setting struct {
-	name  string
-	kind  string // shown in the help behind the flag; "" for true or false
-	usage string
-	get   func(*values) string
-	set   func(*values, string) error // the error says what is wanted, not where the text came from
-	// refusal is why the setting cannot be used yet. It is understood, so that whoever writes it learns more than "unknown".
-	refusal string
+	name   string
+	kind   string // shown in the help behind the flag; "" for true or false
+	usage  string
+	get    func(*values) string
+	set    func(*values, string) error // the error says what is wanted, not where the text came from
+	hidden bool                        // its text may be a secret, and is not repeated
 }
 
 func (s setting) flag() string { return "--" + s.name }
@@ -109,15 +107,6 @@ func boolSetting(name, usage string, field func(*values) *bool) setting {
 	}
 }
 
-// refused makes a setting that is understood and cannot be used.
-func refused(name, why string) setting {
-	return setting{
-		name: name, refusal: why,
-		get: func(*values) string { return "" },
-		set: func(*values, string) error { return errors.New(why) },
-	}
-}
-
 // agentSettings lists what an agent can be told. Their names are the names barge.Config.Validate uses.
 func agentSettings() []setting {
 	return []setting{
@@ -129,6 +118,10 @@ func agentSettings() []setting {
 		textSetting("http", "host:port", "address of health, metrics and the overview page; '' for none", func(v *values) *string { return &v.HTTP }),
 		textSetting("zone", "name", "zone this agent runs in, told to clients as its rack", func(v *values) *string { return &v.Zone }),
 		rolesSetting(),
+		notEmpty(textSetting("peer", "host:port", "address for the other agents of the cluster; port 0 takes a free one", func(v *values) *string { return &v.Peer })),
+		textSetting("peer-advertise", "host:port", "what other agents are told to connect to (default: the address of --peer)", func(v *values) *string { return &v.PeerAdvertise }),
+		secretSetting(),
+		textSetting("client-zones", "map", "zones of clients by their addresses, as in a@10.0.0.0/20,10.1.0.0/20<>b@10.0.16.0/20", func(v *values) *string { return &v.ClientZones }),
 		durationSetting("flush-interval", "longest wait of a batch before its object is written", func(v *values) *time.Duration { return &v.FlushInterval }),
 		sizeSetting("flush-bytes", "write an object when it has this many bytes", func(v *values) *int64 { return &v.FlushBytes }),
 		sizeSetting("inline-bytes", "an object up to this size travels in the metadata log and costs no write of its own; 0 for none", func(v *values) *int64 { return &v.InlineBytes }),
@@ -143,8 +136,6 @@ func agentSettings() []setting {
 		durationSetting("drain-timeout", "for what is in flight when the agent is told to stop", func(v *values) *time.Duration { return &v.DrainTimeout }),
 		logFormatSetting(),
 		logLevelSetting(),
-		refused("peer", "agents do not talk to each other yet; run one agent for each store and leave this out"),
-		refused("cluster-secret", "agents do not talk to each other yet, so there is no secret to share; leave this out"),
 	}
 }
 
@@ -192,25 +183,16 @@ func rolesSetting() setting {
 					v.Roles = append(v.Roles, role)
 				}
 			}
-			return checkRoles(v.Roles)
+			return nil
 		},
 	}
 }
 
-// checkRoles refuses what an agent does not honor yet, so that nobody takes a promise for a fact.
-func checkRoles(roles []string) error {
-	known := barge.DefaultConfig().Roles
-	for _, r := range roles {
-		if !slices.Contains(known, r) {
-			return fmt.Errorf("%q is none of %s", r, strings.Join(known, ", "))
-		}
-	}
-	for _, r := range known {
-		if r != barge.RoleCompact && !slices.Contains(roles, r) {
-			return fmt.Errorf("%s is missing: only %s can be left out yet", r, barge.RoleCompact)
-		}
-	}
-	return nil
+// secretSetting never repeats what it was given: it may be the secret itself.
+func secretSetting() setting {
+	s := textSetting("cluster-secret", "file:path", "file that all agents of the cluster have, with at least 32 random bytes (default: a secret kept in the store)", func(v *values) *string { return &v.ClusterSecret })
+	s.hidden = true
+	return s
 }
 
 func partitionsSetting() setting {

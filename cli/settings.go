@@ -45,8 +45,7 @@ func (l *loader) register(flags *pflag.FlagSet) {
 	for _, s := range l.settings {
 		raw := &rawFlag{kind: s.kind, text: s.get(&l.defaults)}
 		f := flags.VarPF(raw, s.name, "", s.usage)
-		f.Hidden = s.refusal != ""
-		if s.kind == "" && s.refusal == "" {
+		if s.kind == "" {
 			f.NoOptDefVal = "true"
 			raw.kind = "bool" // whose default pflag shows without quotes
 		}
@@ -118,7 +117,7 @@ type valueError struct {
 
 // Error names the key, the source and the fix, and the value unless it may be a secret.
 func (e valueError) Error() string {
-	if e.setting.refusal != "" || e.setting.name == "metadata" {
+	if e.setting.hidden || e.setting.name == "metadata" {
 		return fmt.Sprintf("%s (%s): %v", e.setting.name, e.origin, e.cause)
 	}
 	return fmt.Sprintf("%s %q (%s): %v", e.setting.name, e.text, e.origin, e.cause)
@@ -154,9 +153,7 @@ func (l *loader) find(name string) (setting, bool) {
 func (l *loader) names() []string {
 	var names []string
 	for _, s := range l.settings {
-		if s.refusal == "" {
-			names = append(names, s.name)
-		}
+		names = append(names, s.name)
 	}
 	return names
 }

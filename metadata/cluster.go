@@ -13,6 +13,9 @@ const (
 	MaxClusterBytes = 64 << 10
 )
 
+// SecretKey is where a store keeps the secret of its agents, or what one that is kept elsewhere is recognized by.
+const SecretKey = "meta/secret"
+
 // StoreFormat is the version of the layout of a store as a whole that this binary writes, and the highest it reads.
 const StoreFormat = 1
 

@@ -16,10 +16,11 @@ const (
 	maxMessageBytes = 20 << 20  // a command of 16 MiB, or as many entries as fit
 	chunkBytes      = 512 << 10 // of an object in one message
 
-	maxConnections = 1024 // to one agent
-	maxStreams     = 256  // of one connection
-	maxReads       = 64   // objects on their way to others; more wait
-	maxSeeds       = 8    // objects on their way here; more are refused
+	maxConnections = 1024     // to one agent
+	maxStreams     = 256      // of one connection
+	maxReadBytes   = 64 << 20 // of objects on their way to others; more wait
+	minReadBytes   = 64 << 10 // which a read counts at least
+	maxSeedBytes   = 32 << 20 // of objects on their way here; more are refused
 
 	followMargin   = 2 * time.Second // beyond the time a Follow may wait
 	confirmTimeout = 10 * time.Second

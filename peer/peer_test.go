@@ -283,8 +283,8 @@ func TestMessagesOverTheCapAreRefused(t *testing.T) {
 	if _, err := c.Follow(t.Context(), addr, &peerpb.FollowRequest{}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("answer over the cap: %v", err)
 	}
-	if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k"}); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("object over the cap: %v", err)
+	if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k", Length: 1 << 20}); err == nil || !strings.Contains(err.Error(), "came with") {
+		t.Errorf("more than was asked for: %v", err)
 	}
 	if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k", Length: MaxObjectBytes + 1}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("range over the cap: %v", err)
@@ -433,25 +433,27 @@ func TestASlowReaderHoldsUpNobodyElse(t *testing.T) {
 
 func TestSeedsBeyondTheBoundAreRefused(t *testing.T) {
 	cfg := config("one", "s")
-	hold, taken := make(chan struct{}), make(chan struct{}, maxSeeds)
+	const seeds = 4
+	object := make([]byte, maxSeedBytes/seeds)
+	hold, taken := make(chan struct{}), make(chan struct{}, seeds)
 	addr, _, _ := serve(t, cfg, agent{seed: func(context.Context, string, []byte) error {
 		taken <- struct{}{}
 		<-hold
 		return nil
 	}}, nil)
 	c := newClient(t, cfg)
-	done := make(chan error, maxSeeds)
-	for range maxSeeds {
-		go func() { done <- c.SeedObject(t.Context(), addr, "k", []byte("x")) }()
+	done := make(chan error, seeds)
+	for range seeds {
+		go func() { done <- c.SeedObject(t.Context(), addr, "k", object) }()
 	}
-	for range maxSeeds {
+	for range seeds {
 		<-taken
 	}
 	if err := c.SeedObject(t.Context(), addr, "k", make([]byte, 4<<20)); !errors.Is(err, ErrBusy) {
 		t.Errorf("one seed too many: %v, want ErrBusy", err)
 	}
 	close(hold)
-	for range maxSeeds {
+	for range seeds {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -482,7 +484,7 @@ func TestTrafficIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k"}); err != nil {
+	if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k", Length: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	if r, s := traffic.Received(), traffic.Sent(); r < 1<<20 || r > 1<<20+64<<10 || s < 100 || s > 64<<10 {

@@ -64,7 +64,7 @@ func NewServer(cfg Config, listener net.Listener, traffic *Traffic, log Log, obj
 	}
 	return &Server{
 		listener: listener, tls: settings, log: log, objects: objects, now: now, logger: logger, traffic: traffic,
-		reads: semaphore.NewWeighted(maxReads), seeds: semaphore.NewWeighted(maxSeeds),
+		reads: semaphore.NewWeighted(maxReadBytes), seeds: semaphore.NewWeighted(maxSeedBytes),
 	}, nil
 }
 
@@ -181,32 +181,37 @@ func (s service) ReadObject(ctx context.Context, req *connect.Request[peerpb.Rea
 	}
 	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 	defer cancel()
-	if err := s.reads.Acquire(ctx, 1); err != nil {
+	weight := max(req.Msg.GetLength(), minReadBytes)
+	if err := s.reads.Acquire(ctx, weight); err != nil {
 		return failed(ErrBusy)
 	}
-	defer s.reads.Release(1)
+	defer s.reads.Release(weight)
 	body, err := s.objects.HandleRead(ctx, req.Msg)
 	if err != nil {
 		return failed(err)
 	}
-	if len(body) > MaxObjectBytes {
-		return failed(fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLarge, len(body), MaxObjectBytes))
+	if int64(len(body)) > weight {
+		return failed(fmt.Errorf("a read of %d bytes came with %d", req.Msg.GetLength(), len(body)))
 	}
 	return failed(sendChunks(req.Msg.GetKey(), body, stream.Send))
 }
 
 // SeedObject answers peerpb's call of that name.
 func (s service) SeedObject(ctx context.Context, stream *connect.ClientStream[peerpb.ObjectChunk]) (*connect.Response[peerpb.SeedObjectResponse], error) {
-	if !s.seeds.TryAcquire(1) {
-		return nil, failed(ErrBusy)
-	}
-	defer s.seeds.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 	defer cancel()
 	var c collected
+	var held int64
+	defer func() { s.seeds.Release(held) }()
 	for stream.Receive() {
 		if err := c.add(stream.Msg()); err != nil {
 			return nil, failed(err)
+		}
+		if held == 0 {
+			if !s.seeds.TryAcquire(c.size) {
+				return nil, failed(ErrBusy)
+			}
+			held = c.size
 		}
 	}
 	if err := stream.Err(); err != nil {

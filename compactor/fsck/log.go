@@ -138,7 +138,7 @@ func (c *checker) metaArea(ctx context.Context) error {
 	return c.each(ctx, "meta/", "", func(o objectstore.Object) bool {
 		c.report.Counts.Listed.add(o.Size)
 		switch {
-		case strings.HasPrefix(o.Key, own), o.Key == probedKey:
+		case strings.HasPrefix(o.Key, own), o.Key == probedKey, o.Key == metadata.SecretKey:
 			c.report.Counts.Log.add(o.Size)
 		case strings.HasPrefix(o.Key, probePrefix):
 			c.report.Counts.Waiting.add(o.Size)
