@@ -623,6 +623,7 @@ type ReadObjectRequest struct {
 	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"` // of the object; 0: not known
 	Pos           int64                  `protobuf:"varint,3,opt,name=pos,proto3" json:"pos,omitempty"`
 	Length        int64                  `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
+	Lagging       bool                   `protobuf:"varint,5,opt,name=lagging,proto3" json:"lagging,omitempty"` // its reader lags behind: the owner keeps such reads apart from those at the end of the log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -683,6 +684,13 @@ func (x *ReadObjectRequest) GetLength() int64 {
 		return x.Length
 	}
 	return 0
+}
+
+func (x *ReadObjectRequest) GetLagging() bool {
+	if x != nil {
+		return x.Lagging
+	}
+	return false
 }
 
 type ObjectChunk struct {
@@ -834,12 +842,13 @@ const file_peer_proto_rawDesc = "" +
 	"\x0fConfirmResponse\x12\x12\n" +
 	"\x04next\x18\x01 \x01(\x04R\x04next\x12'\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x13.barge.peer.v1.CodeR\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"c\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"}\n" +
 	"\x11ReadObjectRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x10\n" +
 	"\x03pos\x18\x03 \x01(\x03R\x03pos\x12\x16\n" +
-	"\x06length\x18\x04 \x01(\x03R\x06length\"G\n" +
+	"\x06length\x18\x04 \x01(\x03R\x06length\x12\x18\n" +
+	"\alagging\x18\x05 \x01(\bR\alagging\"G\n" +
 	"\vObjectChunk\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
