@@ -29,7 +29,7 @@ func (a *Agent) build(store objectstore.Store, meter *objectstore.Meter, cluster
 	fetchConfig.TailBytes = a.cfg.CacheBytes
 	fetchConfig.ObjectBytes = a.cfg.CacheBytes / 2
 	fetchConfig.CatchUp = sequencer.Confirm // a missing object may mean that another agent owns the log by now
-	reader, err := fetch.New(fetchConfig, view, store, fetch.Parquet(store), a.log)
+	reader, err := fetch.New(fetchConfig, view, store, fetch.OpenParquet, a.log)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +108,7 @@ func (p *services) run(ctx context.Context, a *Agent) error {
 	front, stopFront := context.WithCancel(ctx)
 	defer stopFront()
 	start(&backs, back, "batcher", p.batcher.Run)
+	start(&backs, back, "reader", p.live.reader.Run)
 	// The coordinator and the compactor end with the front: nothing acked depends on them any more.
 	start(&fronts, front, "group coordinator", p.groups.Run)
 	start(&fronts, front, "compactor", func(ctx context.Context) error {

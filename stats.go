@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/console"
+	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
@@ -120,7 +121,7 @@ func (a *Agent) sources() console.Sources {
 			if live == nil {
 				return nil
 			}
-			return sequencerValues(live.sequencer.Stats())
+			return append(sequencerValues(live.sequencer.Stats()), readerValues(live.reader.Stats())...)
 		},
 	}
 }
@@ -141,6 +142,31 @@ func sequencerValues(s metadata.SequencerStats) []console.Value {
 		counter("barge_early_batches_total", "Batches that waited for an earlier one of their producer.", s.Parked),
 		counter("barge_early_batches_in_vain_total", "Of those, batches whose earlier one did not come in time.", s.ParkedInVain),
 		counter("barge_early_batches_refused_total", "Batches that did not wait, because too many did.", s.ParkedTooMany),
+	}
+}
+
+func readerValues(s fetch.Stats) []console.Value {
+	counter := func(name, help string, value int64) console.Value {
+		return console.Value{Name: name, Help: help, Counter: true, Value: float64(value)}
+	}
+	return []console.Value{
+		counter("barge_read_tail_total", "Reads of objects answered from memory of the log's end.", s.Tail),
+		counter("barge_read_kept_total", "Reads of objects answered from memory of what lagging readers read.", s.Old),
+		counter("barge_read_joined_total", "Reads of objects that waited for another read of the same.", s.Joined),
+		counter("barge_read_owner_total", "Reads of objects answered by the agent of the zone that keeps them.", s.Owner),
+		counter("barge_read_owner_bytes_total", "Bytes of those.", s.OwnerBytes),
+		counter("barge_read_store_total", "Reads of the store at the log's end.", s.Store),
+		counter("barge_read_store_bytes_total", "Bytes of those.", s.StoreBytes),
+		counter("barge_read_lagging_total", "Reads of the store for lagging readers.", s.Cold),
+		counter("barge_read_lagging_bytes_total", "Bytes of those.", s.ColdBytes),
+		counter("barge_read_fallbacks_total", "Reads whose owner did not answer, so that the store was asked.", s.Fallbacks),
+		counter("barge_read_served_total", "Reads answered to other agents of the zone.", s.Served),
+		counter("barge_read_served_bytes_total", "Bytes of those.", s.ServedBytes),
+		counter("barge_read_refused_total", "Reads of other agents that were refused.", s.Refused),
+		counter("barge_seeds_sent_total", "Objects handed to the agent that keeps them.", s.SeedsSent),
+		counter("barge_seeds_dropped_total", "Objects that were to be handed over and were not.", s.SeedsDropped),
+		counter("barge_seeds_taken_total", "Objects taken over from the agents that made them.", s.SeedsTaken),
+		counter("barge_seeds_refused_total", "Objects that were not taken over, because they were damaged or too large.", s.SeedsRefused),
 	}
 }
 

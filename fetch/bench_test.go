@@ -45,7 +45,7 @@ func BenchmarkFetchTail(b *testing.B) {
 
 func BenchmarkFetchObjectUncached(b *testing.B) {
 	w, _, _ := benchWorld(b, 16<<10)
-	benchFetch(b, w, w.reader(func(c *Config) { c.ObjectBytes = 0 }))
+	benchFetch(b, w, w.reader(func(c *Config) { c.TailBytes, c.ObjectBytes = 0, 0 }))
 }
 
 func BenchmarkFetchParquet(b *testing.B) {

@@ -36,7 +36,9 @@ type Request struct {
 	// more, for the rest of it; with less than that the partition answers with nothing, and its reader comes again. ctx
 	// ends when MaxWait has passed: then Admit should not wait any longer. An error becomes that of the partitions it was
 	// asked for.
-	Admit      func(ctx context.Context, want int64) (allowed int64, err error)
+	Admit func(ctx context.Context, want int64) (allowed int64, err error)
+	// Turn counts the requests of one consumer. Where the response's bounds cut, each partition comes first in its turn.
+	Turn       uint64
 	Partitions []PartitionRequest
 }
 
@@ -79,7 +81,7 @@ type PartitionResponse struct {
 //
 // The first partition that has records gives at least one batch whatever the limits; otherwise a partition gives what
 // fits its own MaxBytes and what the partitions before it have left of the request's, and of Config.MaxBytes. Where that
-// first partition stands rotates from call to call.
+// first partition stands rotates with Request.Turn.
 func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 	if len(req.Partitions) == 0 {
 		return Response{}
@@ -88,7 +90,7 @@ func (r *Reader) Fetch(ctx context.Context, req Request) Response {
 	defer cancel()
 	budget := int64(min(max(req.MaxBytes, 0), r.cfg.MaxBytes))
 	looks := r.await(ctx, req, budget)
-	order := rotation(len(looks), r.turn.Add(1))
+	order := rotation(len(looks), req.Turn)
 	limits, total, forced := allot(looks, order, budget)
 	response := Response{Partitions: make([]PartitionResponse, len(looks)), held: &held{}}
 	if req.Admit != nil && forced >= 0 {

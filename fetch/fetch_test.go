@@ -110,8 +110,8 @@ func TestLimitsCutAtWholeBatches(t *testing.T) {
 		{"request limit in the first", 1 << 20, small / 2, []int{1, 0, 0}},
 	} {
 		r := w.reader(nil)
-		for range 5 {
-			req := Request{MinBytes: 1, MaxBytes: c.request}
+		for turn := range uint64(5) {
+			req := Request{MinBytes: 1, MaxBytes: c.request, Turn: turn}
 			for i := range int32(3) {
 				req.Partitions = append(req.Partitions, PartitionRequest{w.part(i), 0, c.partition})
 			}
@@ -155,6 +155,7 @@ func TestEveryPartitionComesFirstInItsTurn(t *testing.T) {
 	r := w.reader(nil)
 	var served [2][4]int
 	for n := range 400 {
+		req.Turn = uint64(n)
 		for i, p := range r.Fetch(t.Context(), req).Partitions {
 			served[n%2][i] += len(p.Chunks) / 2 // two consumers that take turns
 		}
@@ -204,7 +205,7 @@ func TestDamagedRunIsAnErrorOfItsPartitionAlone(t *testing.T) {
 			if err := w.store.Put(t.Context(), key, damaged); err != nil {
 				t.Fatal(err)
 			}
-			r := w.reader(func(c *Config) { c.WholeObjectBytes = whole })
+			r := w.reader(func(c *Config) { c.WholeObjectBytes, c.CellBytes = whole, 1 })
 			p := w.one(r, 0, 0, 1<<20)
 			if !errors.Is(p.Err, ErrCorrupt) || len(p.Chunks) > 0 || !strings.Contains(p.Err.Error(), key) {
 				t.Errorf("damaged run: %v, %d chunks; want ErrCorrupt naming %s", p.Err, len(p.Chunks), key)
@@ -227,8 +228,8 @@ func TestLogAndObjectThatDisagreeAreAnError(t *testing.T) {
 		"more offsets":      {Base: 0, End: 4, Key: "k", ObjectSize: b.Len(), Len: b.Len()},
 		"half a batch":      {Base: 0, End: 5, Key: "k", ObjectSize: b.Len(), Len: b.Len() - 1},
 	} {
-		e := &extent{data: b.Bytes()[:min(run.ObjectSize, b.Len())], verified: map[record.Pos]record.Len{}}
-		if _, err := e.run(0, &run); !errors.Is(err, ErrCorrupt) {
+		e := newExtent(extentKey{"k", 0, int64(run.ObjectSize)}, b.Bytes()[:min(run.ObjectSize, b.Len())])
+		if _, err := e.run(&run); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v, want ErrCorrupt", name, err)
 		}
 	}
@@ -301,7 +302,7 @@ func TestWhatWasReadBeforeAFaultGoesOut(t *testing.T) {
 func TestLargeObjectsAreReadByTheRun(t *testing.T) {
 	w := newWorld(t, 2)
 	key, _ := w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 1, 500)}, 1: {w.batch(1, record.None, 1, 500)}})
-	r := w.reader(func(c *Config) { c.WholeObjectBytes = 1000 })
+	r := w.reader(func(c *Config) { c.WholeObjectBytes, c.CellBytes = 1000, 500 })
 	w.wantConsumed(r, 1, 0, 1<<20)
 	w.wantConsumed(r, 1, 0, 1<<20)
 	n := w.batch(0, record.None, 1, 500).Len()

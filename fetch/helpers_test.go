@@ -219,7 +219,7 @@ func (w *world) reader(change func(*Config)) *Reader {
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := New(cfg, w.view, w.store, Parquet(w.store), slog.New(slog.DiscardHandler))
+	r, err := New(cfg, w.view, w.store, OpenParquet, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.tb.Fatal(err)
 	}

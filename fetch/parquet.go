@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -21,37 +22,58 @@ const (
 	largeCodec = record.Gzip
 )
 
-// Parquet opens the files that tableflow writes, out of store.
-func Parquet(store RangeGetter) FileOpener {
-	return func(ctx context.Context, key string, size int64) (FileReader, error) {
-		f, err := tableflow.OpenFile(ctx, store, key, size)
-		if err != nil {
-			return nil, err
-		}
-		return f, nil
+// OpenParquet is the FileOpener of the files that tableflow writes.
+func OpenParquet(ctx context.Context, src RangeGetter, key string, size int64) (FileReader, error) {
+	f, err := tableflow.OpenFile(ctx, src, key, size)
+	if err != nil {
+		return nil, err
 	}
+	return f, nil
 }
 
-// file returns an open file, from the cache if it is there.
-func (r *Reader) file(ctx context.Context, f *metadata.File) (FileReader, error) {
-	return r.files.load(ctx, f.Key, func(ctx context.Context) (FileReader, int64, error) {
-		opened, err := r.open(ctx, f.Key, int64(f.Size))
+// file returns an open file, from the cache if it is there. With store it is opened anew, and nothing of it comes from elsewhere.
+func (r *Reader) file(ctx context.Context, f *metadata.File, store bool) (FileReader, error) {
+	open := func(ctx context.Context) (FileReader, int64, error) {
+		opened, err := r.open(ctx, &source{objects: r.objects, size: int64(f.Size), store: store}, f.Key, int64(f.Size))
 		if err != nil {
 			return nil, 0, fmt.Errorf("open %s: %w", f.Key, err)
 		}
 		return opened, opened.MemoryBytes(), nil
-	})
+	}
+	if store {
+		opened, _, err := open(ctx)
+		return opened, err
+	}
+	return r.files.load(ctx, f.Key, open)
+}
+
+// withFile calls read with an open file; once more, with bytes fresh from the store, when those at hand turn out to be damaged: it
+// may have happened on the way here.
+func (r *Reader) withFile(ctx context.Context, f *metadata.File, read func(FileReader) error) error {
+	opened, err := r.file(ctx, f, false)
+	if err == nil {
+		err = read(opened)
+	}
+	if !errors.Is(err, tableflow.ErrCorrupt) {
+		return err
+	}
+	r.files.forget(f.Key)
+	r.objects.forgetFile(f.Key, int64(f.Size))
+	if opened, err = r.file(ctx, f, true); err != nil {
+		return err
+	}
+	return read(opened)
 }
 
 // readFile builds batches from the rows of a slice that lies in a Parquet file, from an offset on, as cutRun cuts them
 // from a run.
 func (r *Reader) readFile(ctx context.Context, s *metadata.Slice, from record.Offset, limit int64, force bool) (batches []placed, size int64, full bool, err error) {
-	f, err := r.file(ctx, s.File)
+	var re *rebuild
+	err = r.withFile(ctx, s.File, func(f FileReader) error {
+		re = newRebuild(max(from, s.Base), s.End, r.cfg.BatchBytes, limit, force)
+		return f.Records(ctx, s.Part.RowGroup, s.Part.RowGroups, re.next, re.add)
+	})
 	if err != nil {
-		return nil, 0, false, err
-	}
-	re := newRebuild(max(from, s.Base), s.End, r.cfg.BatchBytes, limit, force)
-	if err := f.Records(ctx, s.Part.RowGroup, s.Part.RowGroups, re.next, re.add); err != nil {
 		return nil, 0, false, fmt.Errorf("read %s from offset %d: %w", s.File.Key, from, err)
 	}
 	if err := re.finish(); err != nil {

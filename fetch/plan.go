@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"math/bits"
+
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
 )
@@ -69,17 +71,18 @@ func allot(looks []look, order []int, budget int64) (limits []int64, total int64
 	return limits, total, forced
 }
 
+// golden is 2^64 divided by the golden ratio.
+const golden = 0x9e3779b97f4a7c15
+
 // rotation is the order in which n partitions are served in their turn: cyclic from a place that differs from turn to
-// turn, so that the last ones of a long request do not starve. The place is scrambled: with a plain count, consumers
-// that take turns would each always begin at the same.
+// turn, so that the last ones of a long request do not starve. The places are multiples of the golden ratio, of all numbers the
+// one whose multiples keep farthest apart on a circle: whatever turns a consumer has, every second or every fifth, each place
+// comes first as often as any other, give or take a few.
 func rotation(n int, turn uint64) []int {
-	turn += 0x9e3779b97f4a7c15
-	turn = (turn ^ turn>>30) * 0xbf58476d1ce4e5b9
-	turn = (turn ^ turn>>27) * 0x94d049bb133111eb
-	turn ^= turn >> 31
+	first, _ := bits.Mul64(turn*golden, uint64(n))
 	order := make([]int, n)
 	for i := range order {
-		order[i] = int((turn%uint64(n) + uint64(i)) % uint64(n))
+		order[i] = (int(first) + i) % n
 	}
 	return order
 }

@@ -77,7 +77,7 @@ func rebuilt(t *testing.T, f rows, from, end record.Offset, target int, limit in
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.BatchBytes = target
-	r, err := New(cfg, metadata.NewView(), nil, func(context.Context, string, int64) (FileReader, error) { return f, nil }, slog.New(slog.DiscardHandler))
+	r, err := New(cfg, metadata.NewView(), nil, func(context.Context, RangeGetter, string, int64) (FileReader, error) { return f, nil }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestFileThatDisagreesWithTheLogIsAnError(t *testing.T) {
 		"offset twice":            {list: []record.Record{{Offset: 2}, {Offset: 2}}},
 		"read error":              {list: []record.Record{{Offset: 2}}, err: ErrCorrupt},
 	} {
-		r, err := New(DefaultConfig(), metadata.NewView(), nil, func(context.Context, string, int64) (FileReader, error) { return f, nil }, slog.New(slog.DiscardHandler))
+		r, err := New(DefaultConfig(), metadata.NewView(), nil, func(context.Context, RangeGetter, string, int64) (FileReader, error) { return f, nil }, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,18 +178,34 @@ func TestFileThatDisagreesWithTheLogIsAnError(t *testing.T) {
 
 func TestTailIsBounded(t *testing.T) {
 	tl := newTail(100)
+	key := func(object string) extentKey { return extentKey{object, 0, 30} }
 	for i := range 20 {
-		tl.add(fmt.Sprint(i), record.NewBuffer(make([]byte, 30)))
-		tl.add(fmt.Sprint(i), record.NewBuffer(make([]byte, 30))) // twice is once
+		tl.add(newExtent(key(fmt.Sprint(i)), make([]byte, 30)))
+		tl.add(newExtent(key(fmt.Sprint(i)), make([]byte, 30))) // twice is once
 	}
-	tl.add("large", record.NewBuffer(make([]byte, 101)))
+	if tl.add(newExtent(key("large"), make([]byte, 101))) {
+		t.Error("one larger than the tail is kept")
+	}
 	for i := range 20 {
-		if _, ok := tl.get(fmt.Sprint(i)); ok != (i >= 17) {
+		if _, ok := tl.get(key(fmt.Sprint(i)), nil); ok != (i >= 17) {
 			t.Errorf("object %d is kept: %t", i, ok)
 		}
 	}
-	if _, ok := tl.get("large"); ok || tl.used != 90 || len(tl.order) != 3 {
+	if _, ok := tl.get(key("large"), nil); ok || tl.used != 90 || len(tl.order) != 3 {
 		t.Errorf("%d bytes in %d objects, want 90 in 3", tl.used, len(tl.order))
+	}
+	tl.forget(key("18"))
+	tl.forget(key("0"))
+	tl.add(newExtent(key("18"), make([]byte, 30))) // anew, now the youngest
+	tl.add(newExtent(key("20"), make([]byte, 30)))
+	tl.add(newExtent(key("21"), make([]byte, 30)))
+	for i, want := range map[int]bool{17: false, 18: true, 19: false, 20: true, 21: true} {
+		if _, ok := tl.get(key(fmt.Sprint(i)), nil); ok != want {
+			t.Errorf("after one was forgotten and came back: object %d is kept: %t", i, ok)
+		}
+	}
+	if tl.used != 90 {
+		t.Errorf("%d bytes, want 90", tl.used)
 	}
 }
 

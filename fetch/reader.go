@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"sync/atomic"
+	"time"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
@@ -22,6 +22,7 @@ type View interface {
 	Locate(p record.Partition, from record.Offset, maxBytes int64) (metadata.Location, error)
 	LocateTime(p record.Partition, ts int64) (metadata.Slice, bool, error)
 	MaxTimestamp(p record.Partition) (metadata.Slice, bool, error)
+	EntryTime() int64
 	Watch(parts []record.Partition) *metadata.Watch
 }
 
@@ -36,31 +37,46 @@ type FileReader interface {
 	MemoryBytes() int64
 }
 
-// FileOpener opens the Parquet file key of size bytes.
-type FileOpener func(ctx context.Context, key string, size int64) (FileReader, error)
+// FileOpener opens the Parquet file key of size bytes, to be read from src. What src gives is shared: it must not be changed.
+type FileOpener func(ctx context.Context, src RangeGetter, key string, size int64) (FileReader, error)
 
 // Config bounds a Reader. All sizes are bytes.
 type Config struct {
 	MaxBytes         int   // of one response beyond its first batch, whatever the request says; Kafka's fetch.max.bytes
 	TailBytes        int64 // of recent WAL objects, first in, first out. Answers being sent may hold on to evicted ones
-	ObjectBytes      int64 // of WAL objects and ranges that were read from the store, least recently used goes
+	ObjectBytes      int64 // of what lagging readers read, least recently used goes
 	FileBytes        int64 // of open Parquet files' footers, likewise
-	WholeObjectBytes int64 // a WAL object up to this size is read whole, a larger one by the run
+	SeedBytes        int64 // of objects on their way to their owners; further ones are not handed over
+	WholeObjectBytes int64 // a WAL object up to this size is read whole
+	CellBytes        int64 // of a larger one, and of Parquet files, this much at a time
 	BatchBytes       int   // of a batch rebuilt from Parquet, before the record that would pass it
-	StoreReads       int   // at one time, of WAL objects; further ones wait
+	StoreReads       int   // at one time, at the log's end; further ones wait
+	LaggingReads     int   // at one time, of the store for lagging readers; further ones wait
 	PartitionReads   int   // partitions of one fetch read at a time; 1: a fetch starts no goroutine
 	Decompressed     int64 // records.Limits of one batch, in lookups by time
+
+	// HotAge is how long before the newest entry a run may have been committed for its readers to count as being at the log's
+	// end. Others lag: they have reads and memory of their own.
+	HotAge time.Duration
+	// OwnerWait is how long the owner of an object may take to answer, beside the time that reading the object takes, before
+	// the store is asked in its place.
+	OwnerWait time.Duration
+	// Zone shares objects with the other agents of the zone. Nil: every object is read from the store.
+	Zone Zone
 
 	// CatchUp brings the View up to the newest log entry, for when an object is missing because compaction has replaced it
 	// and the View does not know yet. Nil where the View is never behind.
 	CatchUp func(ctx context.Context) error
 }
 
-// DefaultConfig returns the defaults: 55 MiB a response, 128 MiB of tail, 64 MiB of objects, 16 MiB of footers.
+// DefaultConfig returns the defaults: 55 MiB a response, 128 MiB of tail, 64 MiB for lagging readers, 16 MiB of footers; the log's end
+// is 10 s long.
 func DefaultConfig() Config {
 	return Config{
-		MaxBytes: 55 << 20, TailBytes: 128 << 20, ObjectBytes: 64 << 20, FileBytes: 16 << 20,
-		WholeObjectBytes: 16 << 20, BatchBytes: 1 << 20, StoreReads: 16, PartitionReads: 8, Decompressed: record.DefaultLimits().Decompressed,
+		MaxBytes: 55 << 20, TailBytes: 128 << 20, ObjectBytes: 64 << 20, FileBytes: 16 << 20, SeedBytes: 64 << 20,
+		WholeObjectBytes: 16 << 20, CellBytes: 4 << 20, BatchBytes: 1 << 20,
+		StoreReads: 16, LaggingReads: 8, PartitionReads: 8, Decompressed: record.DefaultLimits().Decompressed,
+		HotAge: 10 * time.Second, OwnerWait: 300 * time.Millisecond,
 	}
 }
 
@@ -74,11 +90,16 @@ func (c Config) Validate() error {
 		{"TailBytes", c.TailBytes, 0},
 		{"ObjectBytes", c.ObjectBytes, 0},
 		{"FileBytes", c.FileBytes, 0},
+		{"SeedBytes", c.SeedBytes, 0},
 		{"WholeObjectBytes", c.WholeObjectBytes, 0},
+		{"CellBytes", c.CellBytes, 1},
 		{"BatchBytes", int64(c.BatchBytes), 1},
 		{"StoreReads", int64(c.StoreReads), 1},
+		{"LaggingReads", int64(c.LaggingReads), 1},
 		{"PartitionReads", int64(c.PartitionReads), 1},
 		{"Decompressed", c.Decompressed, 1},
+		{"HotAge", int64(c.HotAge), 0},
+		{"OwnerWait", int64(c.OwnerWait), 0},
 	} {
 		if v.v < v.least || v.v > math.MaxInt64/2 {
 			return fmt.Errorf("fetch: %s is %d, want at least %d", v.name, v.v, v.least)
@@ -87,19 +108,16 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Reader answers fetches and lookups by time. Safe for concurrent use. It has no goroutines of its own: those of a call
-// end before the call returns.
+// Reader answers fetches and lookups by time. Safe for concurrent use. The goroutines of a call end before the call returns; Run
+// owns those that hand objects to other agents.
 type Reader struct {
 	cfg     Config
 	view    View
-	store   RangeGetter
 	open    FileOpener
 	log     *slog.Logger
-	tail    *tail
-	extents *cache[extentKey, *extent]
+	objects *objects
 	files   *cache[string, FileReader]
-	reads   chan struct{} // tokens for reads of WAL objects
-	turn    atomic.Uint64 // counts fetches, for rotation
+	seeds   *seeds
 }
 
 // New makes a Reader. It starts nothing.
@@ -107,16 +125,8 @@ func New(cfg Config, view View, store RangeGetter, files FileOpener, log *slog.L
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Reader{
-		cfg: cfg, view: view, store: store, open: files, log: log,
-		tail:    newTail(cfg.TailBytes),
-		extents: newCache[extentKey, *extent](cfg.ObjectBytes),
-		files:   newCache[string, FileReader](cfg.FileBytes),
-		reads:   make(chan struct{}, cfg.StoreReads),
-	}, nil
+	r := &Reader{cfg: cfg, view: view, open: files, log: log, files: newCache[string, FileReader](cfg.FileBytes)}
+	r.objects = newObjects(&r.cfg, store)
+	r.seeds = newSeeds(cfg.SeedBytes, func() { r.objects.counts.seedsDropped.Add(1) })
+	return r, nil
 }
-
-// Seed puts a WAL object that was uploaded and is about to be committed into the tail, so that consumers at the end of the log cost no reads.
-// body must not be changed afterwards; it is held while it is in the tail. The oldest objects make room; one larger than
-// the tail is not kept.
-func (r *Reader) Seed(key string, body *record.Buffer) { r.tail.add(key, body) }

@@ -131,11 +131,10 @@ func sliceMaxTimestamp(s *metadata.Slice) int64 {
 func (r *Reader) scan(ctx context.Context, s *metadata.Slice, from record.Offset, want func(maxTimestamp int64) bool, yield func(*record.Record) bool) error {
 	from = max(from, s.Base)
 	if s.File != nil {
-		f, err := r.file(ctx, s.File)
+		err := r.withFile(ctx, s.File, func(f FileReader) error {
+			return f.Records(ctx, s.Part.RowGroup, s.Part.RowGroups, from, yield)
+		})
 		if err != nil {
-			return err
-		}
-		if err := f.Records(ctx, s.Part.RowGroup, s.Part.RowGroups, from, yield); err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", s.File.Key, from, err)
 		}
 		return nil

@@ -45,6 +45,7 @@ type conn struct {
 	memory  *byteBudget
 	replies chan *reply
 	fetches chan struct{} // tokens
+	turns   atomic.Uint64 // fetches so far
 	tasks   sync.WaitGroup
 
 	produces []Pending // not known to be done; reader only

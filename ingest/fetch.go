@@ -39,7 +39,7 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 	}
 	room := replyRoom{replies: s.replies, large: s.large}
 	defer room.giveBack() // the reply pays for itself then
-	results, response := s.fetchPartitions(c.polls, fr, req.version, wait, &room)
+	results, response := s.fetchPartitions(c, fr, req.version, wait, &room)
 	for _, res := range results {
 		s.refuse(keyFetch, res.code)
 	}
@@ -50,13 +50,14 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 
 // fetchPartitions returns one result for each partition of the request, in order, and the response whose memory they
 // alias. room is asked for the records' memory.
-func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
+func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
 	var (
 		ask = fetch.Request{
 			MinBytes: int(max(fr.minBytes, 0)),
 			MaxBytes: min(int(max(fr.maxBytes, 0)), s.cfg.FetchBytes),
 			Admit:    room.admit,
 			MaxWait:  wait,
+			Turn:     c.turns.Add(1),
 		}
 		places []int // ask.Partitions[i] is answered in results[places[i]]
 		seen   = make(map[record.Partition]bool)
@@ -88,7 +89,7 @@ func (s *Server) fetchPartitions(ctx context.Context, fr fetchRequest, version i
 	if len(ask.Partitions) == 0 {
 		return results, response // nothing to wait for
 	}
-	response = s.read(ctx, ask, room)
+	response = s.read(c.polls, ask, room)
 	for i, part := range response.Partitions {
 		results[places[i]] = fetched(part, version)
 	}

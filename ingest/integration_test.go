@@ -68,7 +68,7 @@ func startAgent(t *testing.T, change func(*ingest.Config)) (addr string) {
 		t.Fatal(res, err)
 	}
 
-	noFiles := func(context.Context, string, int64) (fetch.FileReader, error) {
+	noFiles := func(context.Context, fetch.RangeGetter, string, int64) (fetch.FileReader, error) {
 		return nil, errors.New("nothing is compacted here")
 	}
 	reader, err := fetch.New(fetch.DefaultConfig(), view, store, noFiles, logger)

@@ -184,9 +184,9 @@ func (a *agent) assemble() error {
 	return nil
 }
 
-// open opens a Parquet file as fetch.Parquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
+// open opens a Parquet file as fetch.OpenParquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
 // each other here.
-func (a *agent) open(ctx context.Context, key string, size int64) (fetch.FileReader, error) {
+func (a *agent) open(ctx context.Context, _ fetch.RangeGetter, key string, size int64) (fetch.FileReader, error) {
 	body, err := a.store.Get(ctx, key, size) // never an inline one
 	if err != nil {
 		return nil, err
