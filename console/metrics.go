@@ -25,6 +25,7 @@ type Metrics struct {
 	sentBytes     prometheus.Counter
 	fetchedBytes  prometheus.Counter
 	errors        *prometheus.CounterVec
+	placed        *prometheus.CounterVec
 	produce       prometheus.Histogram
 	batches       prometheus.Counter
 	producedBytes prometheus.Counter
@@ -80,6 +81,7 @@ func NewMetrics() *Metrics {
 	m.objectBytes = counter("barge_object_bytes_total", "Bytes of batches in committed WAL objects.")
 	m.refused = counters("barge_kafka_refused_total", "Connections turned away or closed for a fault of the peer.", "reason")
 	m.errors = counters("barge_kafka_errors_total", "Kafka error codes sent.", "api", "error")
+	m.placed = counters("barge_kafka_placed_total", "Metadata answers, by how the client's zone fared.", "zone")
 	m.receivedBytes = counter("barge_kafka_received_bytes_total", "Bytes of Kafka requests.")
 	m.sentBytes = counter("barge_kafka_sent_bytes_total", "Bytes of Kafka replies.")
 	m.fetchedBytes = counter("barge_fetched_bytes_total", "Bytes of replies to Fetch.")
@@ -133,6 +135,9 @@ func (m *Metrics) Produced(batches int, bytes int64, took time.Duration) {
 func (m *Metrics) Error(key, code int16) {
 	m.errors.WithLabelValues(apiName(key), errorName(code)).Inc()
 }
+
+// Placed counts a Metadata answer; the outcome is one of a fixed few.
+func (m *Metrics) Placed(outcome string) { m.placed.WithLabelValues(outcome).Inc() }
 
 // Refused counts a connection turned away; the reason is one of a fixed few.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }

@@ -1,6 +1,10 @@
 package ingest
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // Coordinator types of FindCoordinator.
 const (
@@ -8,41 +12,60 @@ const (
 	coordinateTxn   = 1
 )
 
-// findCoordinator answers key 10, versions 0-6; from v4 for many keys at once (KIP-699). It is always this agent. So it is
-// for transactions, which are not served: the client then hears why from InitProducerId, and not that it should retry.
-func (s *Server) findCoordinator(self endpoint, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
+// findCoordinator answers key 10, versions 0-6; from v4 for many keys at once (KIP-699).
+func (s *Server) findCoordinator(ctx context.Context, c caller, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
-	known := req.CoordinatorType == coordinateGroup || req.CoordinatorType == coordinateTxn
-	message := "only groups and transactions have coordinators here"
 	if req.Version < 4 {
-		if !known {
-			resp.ErrorCode, resp.ErrorMessage = s.refuse(keyFindCoordinator, codeInvalidRequest), &message
-			resp.NodeID, resp.Port = -1, -1
-			return resp
-		}
-		resp.NodeID, resp.Host, resp.Port = s.cfg.NodeID, self.host, self.port
+		found := s.coordinator(ctx, c, req.CoordinatorType, req.CoordinatorKey)
+		resp.ErrorCode, resp.ErrorMessage = found.ErrorCode, found.ErrorMessage
+		resp.NodeID, resp.Host, resp.Port = found.NodeID, found.Host, found.Port
 		return resp
 	}
 	for _, key := range req.CoordinatorKeys {
-		c := kmsg.NewFindCoordinatorResponseCoordinator()
-		c.Key = key
-		if known {
-			c.NodeID, c.Host, c.Port = s.cfg.NodeID, self.host, self.port
-		} else {
-			c.ErrorCode, c.ErrorMessage = s.refuse(keyFindCoordinator, codeInvalidRequest), &message
-			c.NodeID, c.Port = -1, -1
-		}
-		resp.Coordinators = append(resp.Coordinators, c)
+		resp.Coordinators = append(resp.Coordinators, s.coordinator(ctx, c, req.CoordinatorType, key))
 	}
 	return resp
 }
 
-// describeCluster answers key 60, versions 0-2, with the broker that Metadata tells.
-func (s *Server) describeCluster(self endpoint, req *kmsg.DescribeClusterRequest) *kmsg.DescribeClusterResponse {
+// coordinator finds the coordinator of one key. That of transactions, which are not served, is always this agent: the
+// client then hears why from InitProducerId, and not that it should retry. A group is sent to the agent that holds it, and
+// never to another one for want of it.
+func (s *Server) coordinator(ctx context.Context, c caller, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	out := kmsg.NewFindCoordinatorResponseCoordinator()
+	out.Key = key
+	out.NodeID, out.Port = -1, -1
+	refuse := func(code code, message string) kmsg.FindCoordinatorResponseCoordinator {
+		out.ErrorCode, out.ErrorMessage = s.refuse(keyFindCoordinator, code), &message
+		return out
+	}
+	node, at := s.cfg.NodeID, c.self
+	switch {
+	case kind == coordinateTxn:
+	case kind != coordinateGroup:
+		return refuse(codeInvalidRequest, "only groups and transactions have coordinators here")
+	case s.deps.Coordinators != nil:
+		m, status := s.deps.Coordinators.Coordinator(ctx, key)
+		if status != int16(codeNone) {
+			return refuse(code(status), "no agent holds the group at the moment")
+		}
+		if node = m.NodeID(); node != s.cfg.NodeID {
+			var err error
+			if at, err = endpointOf(m.Kafka); err != nil {
+				return refuse(codeCoordinatorNotAvailable, "the agent that holds the group advertises no address that clients can be told")
+			}
+		}
+	}
+	out.NodeID, out.Host, out.Port = node, at.host, at.port
+	return out
+}
+
+// describeCluster answers key 60, versions 0-2, with the brokers that Metadata tells.
+func (s *Server) describeCluster(c caller, req *kmsg.DescribeClusterRequest) *kmsg.DescribeClusterResponse {
 	resp := kmsg.NewPtrDescribeClusterResponse()
+	agents := s.cluster(c)
 	resp.ClusterID = s.cfg.ClusterID
 	resp.ClusterAuthorizedOperations = notAsked
-	resp.ControllerID = s.cfg.NodeID
+	resp.ControllerID = agents.controller(s.cfg.NodeID)
 	resp.EndpointType = 1
 	if req.Version >= 1 && req.EndpointType != 1 {
 		c, message := codeUnsupportedEndpointType, "unknown endpoint type"
@@ -56,8 +79,11 @@ func (s *Server) describeCluster(self endpoint, req *kmsg.DescribeClusterRequest
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}
-	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID, b.Host, b.Port, b.Rack = s.cfg.NodeID, self.host, self.port, s.rack()
-	resp.Brokers = []kmsg.DescribeClusterResponseBroker{b}
+	for _, m := range agents.live {
+		b := kmsg.NewDescribeClusterResponseBroker()
+		at := agents.endpoints[m.NodeID()]
+		b.NodeID, b.Host, b.Port, b.Rack = m.NodeID(), at.host, at.port, rackOf(m.Zone)
+		resp.Brokers = append(resp.Brokers, b)
+	}
 	return resp
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/bargedata/barge/routing"
 )
 
 // Config holds the settings of the front door. Start from DefaultConfig; zero values are not defaults.
@@ -15,8 +17,9 @@ type Config struct {
 	Advertise     string       // host:port clients are told; empty: the address of the listener
 	NodeID        int32        // of this agent, as clients see it
 	ClusterID     string
-	Zone          string // told as this broker's rack; empty: none
-	BrokerVersion string // of this build, for the log
+	Zone          string          // of this agent, told as its broker's rack; empty: none
+	ClientZones   routing.ZoneMap // zones of clients that do not name one in their client.id
+	BrokerVersion string          // of this build, for the log
 
 	AutoCreateTopics bool  // let Metadata requests make topics, as Kafka's auto.create.topics.enable does
 	NumPartitions    int32 // of topics created without a number

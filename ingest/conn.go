@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -34,8 +35,9 @@ type conn struct {
 	s    *Server
 	nc   net.Conn
 	in   *frameReader
-	host string   // of the peer, for group membership
-	self endpoint // as this peer is told
+	addr netip.Addr // of the peer
+	host string     // the same, for group membership
+	self endpoint   // as this peer is told
 
 	draining context.Context // ends when the server is told to stop
 	work     context.Context // ends when in-flight work has to be given up
@@ -97,6 +99,7 @@ func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
 		s:        s,
 		nc:       nc,
 		in:       newFrameReader(nc),
+		addr:     addressOf(nc),
 		host:     "/" + addressOf(nc).String(),
 		self:     s.tell(nc),
 		draining: draining,
@@ -107,6 +110,11 @@ func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
 	}
 	c.polls, c.endPolls = context.WithCancel(hard)
 	return c
+}
+
+// caller is who sent req.
+func (c *conn) caller(req *request) caller {
+	return caller{id: req.clientID, addr: c.addr, self: c.self}
 }
 
 // longAgo as a deadline interrupts at once, whatever clock is injected.

@@ -122,7 +122,7 @@ func FuzzConnection(f *testing.F) {
 		s, err := New(cfg, Deps{
 			View: cluster, Commands: cluster, Batches: cluster, Reader: cluster, Groups: noGroups{}, Now: time.Now,
 			NewTopicID: func() record.TopicID { return record.TopicID{1} }, Log: slog.New(slog.DiscardHandler),
-			Observer: panicCounter{&panics},
+			Observer: panicCounter{n: &panics},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -147,12 +147,10 @@ func FuzzConnection(f *testing.F) {
 }
 
 // panicCounter counts handlers that panicked.
-type panicCounter struct{ n *atomic.Int32 }
-
-func (panicCounter) Connections(int)                        {}
-func (panicCounter) Request(int16, int, int, time.Duration) {}
-func (panicCounter) Produced(int, int64, time.Duration)     {}
-func (panicCounter) Error(int16, int16)                     {}
+type panicCounter struct {
+	nobody
+	n *atomic.Int32
+}
 
 func (p panicCounter) Refused(reason string) {
 	if reason == refusedPanic {

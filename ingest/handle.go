@@ -93,7 +93,7 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 	case *kmsg.ApiVersionsRequest:
 		return s.apiVersions(msg)
 	case *kmsg.MetadataRequest:
-		return s.metadata(ctx, c.self, msg)
+		return s.metadata(ctx, c.caller(req), msg)
 	case *kmsg.ListOffsetsRequest:
 		return s.listOffsets(ctx, msg)
 	case *kmsg.OffsetForLeaderEpochRequest:
@@ -107,9 +107,9 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 	case *kmsg.DescribeConfigsRequest:
 		return s.describeConfigs(msg)
 	case *kmsg.DescribeClusterRequest:
-		return s.describeCluster(c.self, msg)
+		return s.describeCluster(c.caller(req), msg)
 	case *kmsg.FindCoordinatorRequest:
-		return s.findCoordinator(c.self, msg)
+		return s.findCoordinator(ctx, c.caller(req), msg)
 	case *kmsg.JoinGroupRequest:
 		return s.joinGroup(ctx, msg, req.clientID, c.host)
 	case *kmsg.SyncGroupRequest:

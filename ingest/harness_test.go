@@ -19,14 +19,12 @@ import (
 
 // counts is an Observer that remembers.
 type counts struct {
+	nobody
 	mu      sync.Mutex
 	refused map[string]int
+	placed  map[string]int
 	errors  map[int16]int // by code
 }
-
-func (c *counts) Connections(int)                        {}
-func (c *counts) Request(int16, int, int, time.Duration) {}
-func (c *counts) Produced(int, int64, time.Duration)     {}
 
 func (c *counts) Error(_, code int16) {
 	c.mu.Lock()
@@ -38,6 +36,12 @@ func (c *counts) Refused(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused[reason]++
+}
+
+func (c *counts) Placed(outcome string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.placed[outcome]++
 }
 
 func (c *counts) refusals(reason string) int {
@@ -64,7 +68,7 @@ func startServer(tb testing.TB, cluster *fakeCluster, change ...func(*Config, *D
 	cfg.Listener, cfg.ClusterID, cfg.NodeID, cfg.Zone = ln, "test-cluster", 7, "zone-a"
 	var drawing sync.Mutex
 	rng := rand.New(rand.NewPCG(1, 2))
-	seen := &counts{refused: make(map[string]int), errors: make(map[int16]int)}
+	seen := &counts{refused: make(map[string]int), placed: make(map[string]int), errors: make(map[int16]int)}
 	deps := Deps{
 		View: cluster, Commands: cluster, Batches: cluster, Reader: cluster, Groups: noGroups{},
 		Now: time.Now, Observer: seen, Log: testLog(tb),

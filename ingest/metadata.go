@@ -11,6 +11,7 @@ import (
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/routing"
 )
 
 const (
@@ -29,15 +30,22 @@ const (
 	notAsked          = math.MinInt32
 )
 
-// metadata answers key 3, versions 0-13. One broker is told: this agent, which leads every partition with leader epoch 0
-// and calls itself the controller. From v10 topics carry ids, from v12 they may be asked for by id (KIP-516).
-func (s *Server) metadata(ctx context.Context, self endpoint, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+// metadata answers key 3, versions 0-13. All agents are told as brokers; who leads a partition, always with leader epoch 0,
+// depends on the client. The controller is this agent. From v10 topics carry ids, from v12 they may be asked for by id
+// (KIP-516).
+func (s *Server) metadata(ctx context.Context, c caller, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
 	resp := kmsg.NewPtrMetadataResponse()
-	b := kmsg.NewMetadataResponseBroker()
-	b.NodeID, b.Host, b.Port, b.Rack = s.cfg.NodeID, self.host, self.port, s.rack()
-	resp.Brokers = []kmsg.MetadataResponseBroker{b}
+	agents := s.cluster(c)
+	for _, m := range agents.live {
+		b := kmsg.NewMetadataResponseBroker()
+		at := agents.endpoints[m.NodeID()]
+		b.NodeID, b.Host, b.Port, b.Rack = m.NodeID(), at.host, at.port, rackOf(m.Zone)
+		resp.Brokers = append(resp.Brokers, b)
+	}
 	resp.ClusterID = &s.cfg.ClusterID
-	resp.ControllerID = s.cfg.NodeID
+	resp.ControllerID = agents.controller(s.cfg.NodeID)
+	place, outcome := s.place(c, agents)
+	s.observe.Placed(outcome)
 	resp.AuthorizedOperations = notAsked
 	if req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
@@ -46,10 +54,10 @@ func (s *Server) metadata(ctx context.Context, self endpoint, req *kmsg.Metadata
 	switch {
 	case req.Topics == nil, req.Version == 0 && len(req.Topics) == 0: // all; v0 has no null
 		for _, t := range s.deps.View.Topics() {
-			resp.Topics = append(resp.Topics, s.metadataTopic(t, req))
+			resp.Topics = append(resp.Topics, metadataTopic(t, place, req))
 		}
 	default:
-		resp.Topics = s.namedTopics(ctx, req)
+		resp.Topics = s.namedTopics(ctx, place, req)
 	}
 	for _, t := range resp.Topics {
 		s.refuse(keyMetadata, code(t.ErrorCode))
@@ -57,17 +65,9 @@ func (s *Server) metadata(ctx context.Context, self endpoint, req *kmsg.Metadata
 	return resp
 }
 
-// rack is the zone of this agent, nil for none.
-func (s *Server) rack() *string {
-	if s.cfg.Zone == "" {
-		return nil
-	}
-	return &s.cfg.Zone
-}
-
 // namedTopics answers for each topic asked for, in order, making those that are missing where that is allowed. A topic
 // named more than once is answered once, as Kafka does: the answer stays as large as the cluster, whatever the request.
-func (s *Server) namedTopics(ctx context.Context, req *kmsg.MetadataRequest) []kmsg.MetadataResponseTopic {
+func (s *Server) namedTopics(ctx context.Context, place routing.Placement, req *kmsg.MetadataRequest) []kmsg.MetadataResponseTopic {
 	type naming struct {
 		id   record.TopicID
 		name string
@@ -87,7 +87,7 @@ func (s *Server) namedTopics(ctx context.Context, req *kmsg.MetadataRequest) []k
 		switch {
 		case !id.IsZero() && req.Version >= 12:
 			if t, ok := s.deps.View.TopicByID(id); ok {
-				out = append(out, s.metadataTopic(t, req))
+				out = append(out, metadataTopic(t, place, req))
 			} else {
 				unknown := noTopic(nil, codeUnknownTopicID)
 				unknown.TopicID = id
@@ -97,7 +97,7 @@ func (s *Server) namedTopics(ctx context.Context, req *kmsg.MetadataRequest) []k
 			out = append(out, noTopic(asked.Topic, codeInvalidRequest))
 		default:
 			if t, ok := s.deps.View.Topic(name); ok {
-				out = append(out, s.metadataTopic(t, req))
+				out = append(out, metadataTopic(t, place, req))
 			} else {
 				missing[name] = len(out)
 				out = append(out, kmsg.MetadataResponseTopic{})
@@ -110,11 +110,11 @@ func (s *Server) namedTopics(ctx context.Context, req *kmsg.MetadataRequest) []k
 	// Requests before v4 could not say no.
 	create := s.cfg.AutoCreateTopics && (req.Version < 4 || req.AllowAutoTopicCreation)
 	made := s.autoCreate(ctx, missing, create)
-	for name, place := range missing {
+	for name, i := range missing {
 		if answer := made[name]; answer.code == codeNone {
-			out[place] = s.metadataTopic(answer.topic, req)
+			out[i] = metadataTopic(answer.topic, place, req)
 		} else {
-			out[place] = noTopic(&name, answer.code)
+			out[i] = noTopic(&name, answer.code)
 		}
 	}
 	return out
@@ -200,7 +200,7 @@ func do[R metadata.Result](ctx context.Context, c Commands, cmd metadata.Command
 }
 
 // metadataTopic describes one topic.
-func (s *Server) metadataTopic(t metadata.Topic, req *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
+func metadataTopic(t metadata.Topic, place routing.Placement, req *kmsg.MetadataRequest) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic = &t.Name
 	out.TopicID = t.ID
@@ -208,13 +208,13 @@ func (s *Server) metadataTopic(t metadata.Topic, req *kmsg.MetadataRequest) kmsg
 	if req.IncludeTopicAuthorizedOperations {
 		out.AuthorizedOperations = topicOperations
 	}
-	replicas := []int32{s.cfg.NodeID} // shared: nobody changes an answer
+	nodes := place.Topic(t.ID, int(t.Partitions))
 	out.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.Partitions)
 	for i := range out.Partitions {
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Partition = int32(i)
-		p.Leader, p.LeaderEpoch = s.cfg.NodeID, leaderEpoch
-		p.Replicas, p.ISR = replicas, replicas
+		p.Leader, p.LeaderEpoch = nodes[i][0], leaderEpoch
+		p.Replicas, p.ISR = nodes[i], nodes[i] // nobody changes an answer
 		out.Partitions[i] = p
 	}
 	return out

@@ -14,6 +14,8 @@ type Observer interface {
 	Produced(batches int, bytes int64, took time.Duration)
 	// Error counts a Kafka error code sent, by API key.
 	Error(key, code int16)
+	// Placed counts a Metadata answer by how the client's zone fared: hit, miss or unaware.
+	Placed(outcome string)
 	// Refused counts a connection turned away or closed for a fault of its peer. The reason is one of a fixed few.
 	Refused(reason string)
 }
@@ -43,6 +45,9 @@ func (nobody) Produced(int, int64, time.Duration) {}
 
 // Error does nothing.
 func (nobody) Error(int16, int16) {}
+
+// Placed does nothing.
+func (nobody) Placed(string) {}
 
 // Refused does nothing.
 func (nobody) Refused(string) {}

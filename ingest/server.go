@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,6 +19,7 @@ import (
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/routing"
 )
 
 // View answers what the cluster looks like. *metadata.View implements it.
@@ -80,13 +82,22 @@ type Coordinator interface {
 	DeleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
 }
 
-// Deps are the parts a Server works with. All are needed except Fresh and Observer.
+// Deps are the parts a Server works with. Those that may be nil say so.
 type Deps struct {
 	View     View
 	Commands Commands
 	Batches  Appender
 	Reader   Fetcher
 	Groups   Coordinator
+
+	// Members are the agents of the cluster as this one knows them, itself included or not. It must not block. Nil where
+	// there is but this one.
+	Members func() routing.Members
+	// Reachable tells whether this agent has heard lately from the one that orders the log, or is it. While it has not, it
+	// sends clients to the others. Nil: always.
+	Reachable func() bool
+	// Coordinators knows who holds which group. Nil: this agent holds all.
+	Coordinators Coordinators
 
 	// Fresh returns once the View holds all that was in the log when it was called. Ends of partitions are told, and
 	// offsets beyond them refused, only after it: an end that seems to go back makes clients reset (KIP-320). Nil where
@@ -119,6 +130,10 @@ type Server struct {
 	frames     record.BufferPool // of Produce requests
 
 	advertised endpoint // set by Run before it accepts
+	leaving    atomic.Bool
+
+	placing          sync.Mutex
+	advertisedCounts map[string]int // agents of each zone that lead, as last told
 }
 
 // endpoint is where clients are told to find this broker.

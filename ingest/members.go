@@ -1,0 +1,132 @@
+package ingest
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/bargedata/barge/routing"
+)
+
+// Coordinators knows who holds which consumer group. *group.Coordinator implements it.
+type Coordinators interface {
+	// Coordinator returns the agent that requests of a group go to, and a Kafka error code: 0, or COORDINATOR_NOT_AVAILABLE
+	// (15), after which clients ask again.
+	Coordinator(ctx context.Context, group string) (routing.Member, int16)
+}
+
+// caller is what an answer depends on beside the request.
+type caller struct {
+	id   string     // client.id
+	addr netip.Addr // of the peer
+	self endpoint   // where this peer is told to find this agent
+}
+
+// cluster is the agents as one answer tells them.
+type cluster struct {
+	all       routing.Members    // those that clients are not sent to are marked as draining
+	live      routing.Members    // the others; never empty
+	endpoints map[int32]endpoint // of all
+}
+
+// cluster gathers what this agent knows of the others. It leaves itself out while it drains, or has lost the one who orders
+// the log, as long as there is anybody else: what it can not serve soon, others can. It is told where it is reached by this
+// caller, others as they say themselves.
+func (s *Server) cluster(c caller) cluster {
+	self := routing.Member{Session: uint64(s.cfg.NodeID), Kafka: s.advertised.String()}
+	out := cluster{endpoints: map[int32]endpoint{s.cfg.NodeID: c.self}}
+	others := 0
+	var members []routing.Member
+	if s.deps.Members != nil {
+		for _, m := range s.deps.Members() {
+			if m.NodeID() == s.cfg.NodeID {
+				self = m
+				continue
+			}
+			at, err := endpointOf(m.Kafka)
+			if err != nil {
+				s.complaints.warn("an agent advertises an address that clients can not be told", "address", m.Kafka, "err", err)
+				continue
+			}
+			members = append(members, m)
+			out.endpoints[m.NodeID()] = at
+			if !m.Draining {
+				others++
+			}
+		}
+	}
+	self.Zone = s.cfg.Zone
+	self.Draining = others > 0 && (self.Draining || s.leaving.Load() || s.deps.Reachable != nil && !s.deps.Reachable())
+	out.all = routing.Sorted(append(members, self))
+	out.live = out.all.Live()
+	return out
+}
+
+// controller is this agent, or one that stands in for it where it leaves itself out.
+func (c cluster) controller(self int32) int32 {
+	for _, m := range c.live {
+		if m.NodeID() == self {
+			return self
+		}
+	}
+	m, _ := routing.Pick("controller", c.live)
+	return m.NodeID()
+}
+
+// endpointOf splits what an agent advertises.
+func endpointOf(hostport string) (endpoint, error) {
+	host, port, err := splitAdvertise(hostport)
+	return endpoint{host, port}, err
+}
+
+// rackOf is a zone as brokers tell it, nil for none.
+func rackOf(zone string) *string {
+	if zone == "" {
+		return nil
+	}
+	return &zone
+}
+
+// clientZone finds the zone of a client: what its client.id says, else the zone of its address, else unknown, and then the
+// zone is this agent's, which is right where names resolve to agents nearby.
+func (s *Server) clientZone(c caller, agents routing.Members) (zone string, known bool) {
+	populated := func(zone string) bool {
+		for _, m := range agents {
+			if m.Zone == zone {
+				return true
+			}
+		}
+		return false
+	}
+	if zone, named := routing.ZoneOfClientID(c.id, populated); named {
+		return zone, true
+	}
+	if zone, mapped := s.cfg.ClientZones.Zone(c.addr); mapped {
+		return zone, true
+	}
+	return s.cfg.Zone, false
+}
+
+// Outcomes of looking for agents in a client's zone, for Observer.Placed.
+const (
+	placedHit     = "hit"     // the client's zone has an agent
+	placedMiss    = "miss"    // it has none: the client is sent to another zone
+	placedUnaware = "unaware" // nothing tells the client's zone
+)
+
+// place chooses leaders and replicas for a client, and tells how its zone fared.
+func (s *Server) place(c caller, agents cluster) (p routing.Placement, outcome string) {
+	zone, known := s.clientZone(c, agents.live)
+	s.placing.Lock()
+	s.advertisedCounts = routing.Counts(agents.all, s.advertisedCounts)
+	counts := s.advertisedCounts
+	s.placing.Unlock()
+	p = routing.Place(agents.all, zone, routing.ClientKey(c.id, c.addr), counts)
+	switch {
+	case !known:
+		return p, placedUnaware
+	case p.Miss:
+		return p, placedMiss
+	default:
+		return p, placedHit
+	}
+}
