@@ -361,10 +361,10 @@ func TestEntriesOfTheFutureAskForANewerBarge(t *testing.T) {
 	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 3, this one understands up to 2; upgrade barge") {
 		t.Errorf("snapshot of version 3: %v", err)
 	}
-	s[len(snapshotMagic)], s[len(snapshotMagic)+1] = 2, 3
+	s[len(snapshotMagic)], s[len(snapshotMagic)+1] = 2, MaxLevel+1
 	_, err = DecodeState(sealed(s[:len(s)-4]))
-	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 3, this one understands up to 2; upgrade barge") {
-		t.Errorf("snapshot of level 3: %v", err)
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 4, this one understands up to 3; upgrade barge") {
+		t.Errorf("snapshot of level 4: %v", err)
 	}
 }
 

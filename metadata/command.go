@@ -81,6 +81,22 @@ type CommitObject struct {
 	// InlinePos is where Inline begins in the body of the entry. It follows from the entry's encoding and is no part of it:
 	// EncodeEntry, DecodeEntry and the Sequencer set it.
 	InlinePos record.Pos
+
+	// placed says that the object lies in the entry, inlineLen bytes from InlinePos on, and is left out here
+	// (DecodeForFollowers).
+	placed    bool
+	inlineLen record.Len
+}
+
+// inline reports whether the object lies in the entry.
+func (c *CommitObject) inline() bool { return c.Inline != nil || c.placed }
+
+// lenInline is how many bytes of the entry the object is.
+func (c *CommitObject) lenInline() record.Len {
+	if c.placed {
+		return c.inlineLen
+	}
+	return record.Len(len(c.Inline))
 }
 
 // HeldBatch names Runs[Run].Batches[Batch] of a CommitObject.

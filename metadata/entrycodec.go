@@ -38,6 +38,9 @@ const (
 	tagCommitObjectInline = 18 // CommitObject with the object itself
 	tagCommitObjectHeld   = 19 // which batches are held back, then tag and rest of one of the other CommitObjects
 	tagCommitHeld         = 20
+
+	// Only in what followers are sent, never in a slot.
+	tagCommitObjectPlaced = 255 // CommitObject of which the object itself is left out
 )
 
 // tagOf chooses the lowest tag that has everything c says.
@@ -48,6 +51,9 @@ func tagOf(c Command) byte {
 	case CommitObject:
 		if len(c.Held) > 0 {
 			return tagCommitObjectHeld
+		}
+		if c.placed {
+			return tagCommitObjectPlaced
 		}
 		if c.Inline != nil {
 			return tagCommitObjectInline
@@ -145,6 +151,12 @@ func DecodeEntry(b []byte) (Entry, error) {
 	case version < entryVersion1:
 		r.fail("entry version 0")
 	}
+	return r.entry(version)
+}
+
+// entry reads what follows the version.
+func (r *wireReader) entry(version byte) (Entry, error) {
+	size := len(r.b) + 1
 	if shard := r.uvarint(); shard != 0 {
 		r.fail(fmt.Sprintf("entry of shard %d", shard))
 	}
@@ -155,13 +167,13 @@ func DecodeEntry(b []byte) (Entry, error) {
 			break
 		}
 		if inline, ok := c.(CommitObject); ok && inline.Inline != nil {
-			inline.InlinePos = record.Pos(len(b) - len(r.b) - len(inline.Inline))
+			inline.InlinePos = record.Pos(size - len(r.b) - len(inline.Inline))
 			c = inline
 		}
 		e.Commands = append(e.Commands, c)
 	}
 	if err := r.end(); err != nil {
-		return Entry{}, fmt.Errorf("decode log entry of %d bytes: %w", len(b), err)
+		return Entry{}, fmt.Errorf("decode log entry of %d bytes: %w", size, err)
 	}
 	return e, nil
 }
@@ -187,6 +199,10 @@ func (w *wireWriter) command(c Command) {
 		w.commitObject(&c)
 		if tag == tagCommitObjectInline {
 			w.bytes(c.Inline) // last: where they begin follows from where the command ends
+		}
+		if tag == tagCommitObjectPlaced {
+			w.uvarint(uint64(c.InlinePos))
+			w.uvarint(uint64(c.inlineLen))
 		}
 	case OpenSession:
 		w.agent(&c.Agent)
@@ -241,6 +257,8 @@ func (r *wireReader) command(version byte) Command {
 		c := r.commitObject()
 		c.Inline = r.bytes()
 		return c
+	case tagCommitObjectPlaced:
+		return r.commitObjectPlaced(version)
 	case tagCommitObjectHeld:
 		return r.commitObjectHeld(version)
 	case tagCommitHeld:

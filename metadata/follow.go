@@ -32,3 +32,35 @@ func Follow(ctx context.Context, log Log, view *View, sleep func(context.Context
 		}
 	}
 }
+
+// CatchUp is Follow for a View that has followed before and wants what is new at little cost: one Read where there is nothing. It
+// proves nothing about the end of the log: a Read may lag behind what is being appended. A View that is empty, or lies before
+// what the log still has, is brought along as by Follow. Errors: Follow's, and those of Log.Read.
+func CatchUp(ctx context.Context, log Log, view *View, sleep func(context.Context, time.Duration) error) error {
+	for {
+		applied := view.Applied()
+		entries, err := []LogEntry(nil), ErrTruncated
+		if applied > 0 {
+			entries, err = log.Read(ctx, applied, replayBytes)
+		}
+		switch {
+		case errors.Is(err, ErrTruncated):
+			_, err = Follow(ctx, log, view, sleep)
+			return err
+		case err != nil:
+			return fmt.Errorf("catch up with the metadata log: %w", err)
+		case len(entries) == 0:
+			return nil
+		}
+		for i := range entries {
+			e, err := entries[i].decode(applied + uint64(i))
+			if err != nil {
+				return fmt.Errorf("catch up with the metadata log: %w", err)
+			}
+			view.Apply(e)
+			if err := CheckLevel(view.Level()); err != nil {
+				return err
+			}
+		}
+	}
+}

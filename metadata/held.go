@@ -196,7 +196,7 @@ func (r *wireReader) heldBatches() (held []HeldBatch) {
 
 func (r *wireReader) commitObjectHeld(version byte) Command {
 	held := r.heldBatches()
-	if r.err == nil && (len(r.b) == 0 || r.b[0] != tagCommitObject && r.b[0] != tagCommitObjectInline) {
+	if r.err == nil && (len(r.b) == 0 || r.b[0] != tagCommitObject && r.b[0] != tagCommitObjectInline && r.b[0] != tagCommitObjectPlaced) {
 		r.fail("batches held back of no commit")
 	}
 	if r.err != nil {

@@ -74,7 +74,7 @@ func (l *randomLog) command() Command {
 		}
 		return DeleteTopic{ID: l.topic()}
 	case 2:
-		return OpenSession{Agent: AgentInfo{Address: "a:1", Zone: "z", Roles: []string{"produce"}, Level: uint32(min(r.IntN(8), 2))}}
+		return OpenSession{Agent: AgentInfo{Address: "a:1", Zone: "z", Roles: []string{"produce"}, Level: uint32(min(r.IntN(12), MaxLevel))}}
 	case 3:
 		if r.IntN(4) > 0 {
 			return AllocateProducerIDs{Count: 1 + r.Int32N(5)}

@@ -19,14 +19,16 @@ type Submission struct {
 // NewSubmission encodes cmd. done is called once, when an AnswerAction or a RefuseAction is carried out. ErrInvalidCommand:
 // there is none, or it is larger than an entry can be; done is not called then.
 func NewSubmission(cmd Command, done func(Result, error)) (*Submission, error) {
-	if cmd == nil {
-		return nil, fmt.Errorf("%w: none given", ErrInvalidCommand)
-	}
-	encoded := encodeCommand(cmd)
-	if len(encoded) > maxCommandBytes {
-		return nil, fmt.Errorf("%w: %T of %d bytes, at most %d", ErrInvalidCommand, cmd, len(encoded), maxCommandBytes)
+	encoded, err := EncodeCommand(cmd)
+	if err != nil {
+		return nil, err
 	}
 	return &Submission{cmd: cmd, encoded: encoded, done: done}, nil
+}
+
+// EncodedSubmission is NewSubmission for a command that EncodeCommand has rendered; it only reads encoded.
+func EncodedSubmission(cmd Command, encoded []byte, done func(Result, error)) *Submission {
+	return &Submission{cmd: cmd, encoded: encoded, done: done}
 }
 
 // Question is one caller who wants to know that the term is still the newest and the View complete.

@@ -27,6 +27,10 @@ type SequencerConfig struct {
 	// lies in it: who reads it then finds what this keeps. Not each is committed. It is called on Run's goroutine and must be
 	// quick; it may keep body, which stays as it is, and must not change it.
 	OnInline func(key string, body []byte)
+
+	// OnApplied, when set, is told of every entry that this sequencer has appended, once the View shows it and before its
+	// commands are answered. It is called on Run's goroutine and must be quick; what the entry refers to stays as it is.
+	OnApplied func(Entry)
 }
 
 func (c SequencerConfig) withDefaults() SequencerConfig {
@@ -78,6 +82,8 @@ type Sequencer struct {
 	leave    chan *Question
 	ready    chan struct{}
 	ended    chan struct{}
+	start    TakenOver    // valid when ready is closed
+	inFlight atomic.Int64 // when the append under way began, Unix milliseconds, 0 if none
 	counters sequencerCounters
 }
 
@@ -113,6 +119,18 @@ func NewSequencer(cfg SequencerConfig, log Log, view *View, now func() time.Time
 
 // Ready is closed once the View is caught up and commands are taken.
 func (s *Sequencer) Ready() <-chan struct{} { return s.ready }
+
+// Start is where the term began; valid once Ready is closed.
+func (s *Sequencer) Start() TakenOver { return s.start }
+
+// Stalled is for how long the append under way has had no outcome, 0 if there is none.
+func (s *Sequencer) Stalled() time.Duration {
+	began := s.inFlight.Load()
+	if began == 0 {
+		return 0
+	}
+	return max(0, time.Duration(s.now().UnixMilli()-began)*time.Millisecond)
+}
 
 // Stats returns the counters.
 func (s *Sequencer) Stats() SequencerStats {
@@ -171,12 +189,17 @@ func (s *Sequencer) submit(ctx context.Context, cmd Command, done func(Result, e
 		done(nil, err)
 		return
 	}
+	s.SubmitEncoded(ctx, sub)
+}
+
+// SubmitEncoded is Submit for what is made already; it also stops waiting for room when ctx ends, and answers its error.
+func (s *Sequencer) SubmitEncoded(ctx context.Context, sub *Submission) {
 	select {
 	case s.in <- sub:
 	case <-s.ended:
-		done(nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrEnded))
+		sub.done(nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrEnded))
 	case <-ctx.Done():
-		done(nil, fmt.Errorf("wait for room in the metadata queue: %w", ctx.Err()))
+		sub.done(nil, fmt.Errorf("wait for room in the metadata queue: %w", ctx.Err()))
 	}
 }
 
@@ -250,6 +273,7 @@ func (s *Sequencer) open(ctx context.Context) (*SequencerCore, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.start = start
 	s.counters.term.Store(start.Term)
 	s.out.InfoContext(ctx, "metadata log acquired", "term", start.Term, "next", start.Next, "snapshot_seq", start.SnapshotSeq,
 		"seconds", s.now().Sub(began).Seconds())
@@ -362,12 +386,14 @@ func (sh *seqShell) step(ev SequencerEvent) {
 	for _, act := range sh.core.Step(ev, sh.now().UnixMilli()) {
 		switch act := act.(type) {
 		case AppendAction:
+			sh.inFlight.CompareAndSwap(0, sh.now().UnixMilli())
 			sh.work.Go(func() { sh.appended <- act.Append(sh.ctx, sh.log) })
 		case WaitAction:
 			sh.counters.unknowns.Add(1)
 			sh.out.Warn("append outcome unknown, asking again", "term", sh.core.term, "wait", act.D)
 			sh.retry = time.After(act.D)
 		case ApplyAction:
+			sh.inFlight.Store(0)
 			if err := sh.apply(act); err != nil {
 				return
 			}
@@ -422,6 +448,9 @@ func (sh *seqShell) apply(act ApplyAction) error {
 	sh.counters.entries.Add(1)
 	sh.counters.commands.Add(uint64(len(act.Entry().Commands)))
 	sh.counters.bytes.Add(uint64(act.Bytes()))
+	if sh.cfg.OnApplied != nil {
+		sh.cfg.OnApplied(act.Entry())
+	}
 	return nil
 }
 

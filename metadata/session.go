@@ -99,7 +99,7 @@ func (ss *session) result(counter uint64) (i int, ok bool) {
 }
 
 func (s *State) commitObject(c CommitObject) Result {
-	if (c.Inline != nil || len(c.Held) > 0) && s.level < 2 {
+	if (c.inline() || len(c.Held) > 0) && s.level < 2 {
 		return CommitObjectResult{Err: ErrLevel}
 	}
 	ss := s.open(c.Session)
@@ -119,7 +119,7 @@ func (s *State) commitObject(c CommitObject) Result {
 		return CommitObjectResult{Err: ErrInvalidCommand}
 	case len(ss.results) >= MaxUnsettled:
 		return CommitObjectResult{Err: fmt.Errorf("%w: %d results wait to be settled", ErrOutOfOrderCounter, len(ss.results))}
-	case c.Inline == nil && s.known(c.Key):
+	case !c.inline() && s.known(c.Key):
 		return CommitObjectResult{Err: ErrConflict}
 	}
 	ss.nextCounter = c.Counter + 1
@@ -133,7 +133,7 @@ func (c *CommitObject) valid() bool {
 	if c.Size < 0 || c.Size > maxObjectBytes || c.Counter == 1<<64-1 {
 		return false
 	}
-	if inline := c.Inline != nil; inline != (c.Key == "") || inline && !c.validInline() {
+	if inline := c.inline(); inline != (c.Key == "") || inline && !c.validInline() {
 		return false
 	}
 	for i := range c.Runs {
@@ -161,7 +161,7 @@ func (c *CommitObject) valid() bool {
 
 // validInline refuses, beside what is too long, an entry that nobody has told where its bytes lie.
 func (c *CommitObject) validInline() bool {
-	return len(c.Inline) <= MaxInlineBytes && c.Size == record.Len(len(c.Inline)) && c.InlinePos > 0
+	return c.lenInline() <= MaxInlineBytes && c.Size == c.lenInline() && c.InlinePos > 0
 }
 
 // commitRuns is the heart of it: sequence, offset and location of every batch change here, in one entry.
@@ -176,7 +176,7 @@ func (s *State) commitRuns(c *CommitObject) ([][]BatchResult, *heldObject) {
 	s.lastObject++
 	id := s.lastObject
 	o := &object{key: c.Key, size: c.Size}
-	if c.Inline != nil {
+	if c.inline() {
 		o.slot, o.pos, o.inline = s.next-1, c.InlinePos, true
 	} else {
 		s.keys[c.Key] = struct{}{}

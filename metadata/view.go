@@ -64,6 +64,13 @@ func (v *View) Applied() uint64 {
 	return v.state.next
 }
 
+// Term is the term of the last entry, 0 before the first.
+func (v *View) Term() uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.state.term
+}
+
 // EntryTime is the time of the last entry, in milliseconds since the Unix epoch; 0 before the first.
 func (v *View) EntryTime() int64 {
 	v.mu.RLock()
@@ -172,6 +179,14 @@ func (v *View) Sessions() []Session {
 		})
 	}
 	return list
+}
+
+// SessionSealed reports whether a session that was opened is over: sealed, or sealed and forgotten.
+func (v *View) SessionSealed(id SessionID) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	ss := v.state.sessions[id]
+	return id <= v.state.lastSession && (ss == nil || ss.sealed)
 }
 
 // LastSession is the newest session ever opened, sealed and forgotten ones included; 0 before the first.

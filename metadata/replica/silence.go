@@ -1,0 +1,198 @@
+package replica
+
+import (
+	"errors"
+	"time"
+
+	"github.com/bargedata/barge/metadata"
+)
+
+// readWhy is what a read of the log is for.
+type readWhy int
+
+const (
+	readStart  readWhy = iota // the first
+	readBehind                // nobody has what is lacking in memory
+	readLook                  // the sequencer is silent: what it left
+	readLast                  // the sequencer has been silent for long: does the log stand still?
+	readAsked                 // questions
+)
+
+// reading is the one read of the log that may be under way. It feeds the View, so nothing else does.
+type reading struct {
+	underway bool
+	call     uint64
+	why      readWhy
+	from     uint64
+	asked    uint64 // questions below are answered by it
+	after    int64  // earliest next one, after a failure
+}
+
+// silence is what an agent that does not hear the sequencer knows and intends.
+type silence struct {
+	off    int64  // back-off of the next claim, -1: not drawn yet
+	looked bool   // the log has been read since the sequencer fell silent
+	adrift bool   // the log moves though nobody hears who moves it
+	wanted string // why to claim as soon as possible, "" if not
+	claims int    // of late
+	last   int64  // when the last claim began
+	asked  int64  // when others were asked
+}
+
+// heard says that there is somebody to follow.
+func (s *silence) heard() { s.off, s.looked, s.adrift, s.wanted = -1, false, false, "" }
+
+func (s *silence) claimed(now int64) {
+	if now-s.last > ms(calm) {
+		s.claims = 0
+	}
+	s.claims++
+	s.last = now
+	s.heard()
+}
+
+// retryAt is when a claim may follow the last one.
+func (s *silence) retryAt() int64 {
+	if s.claims == 0 {
+		return 0
+	}
+	return s.last + min(ms(time.Second)<<min(s.claims-1, 10), ms(longestOff))
+}
+
+// draw chooses the back-off: agents that fall silent together must not all claim at once, and agents that depose each other again and
+// again must do it less and less.
+func (c *Core) draw() int64 {
+	s := &c.silence
+	most := ms(c.cfg.Backoff)
+	if len(c.members.list) < 2 { // nobody to come into the way of
+		most /= 5
+	}
+	if s.claims > 1 && c.now-s.last <= ms(calm) {
+		most = min(most<<min(s.claims-1, 10), ms(longestOff))
+	}
+	return c.rng.Int64N(most + 1)
+}
+
+// watch looks after a sequencer that is not heard, at every tick.
+func (c *Core) watch() {
+	s, l := &c.silence, &c.leader
+	if c.claimIfWanted(); c.mode != following {
+		return
+	}
+	if l.addr == "" && !l.dead() {
+		c.hint()
+	}
+	silent := c.now - l.heardAt()
+	first, limit := ms(suspicion), ms(c.cfg.Silence)
+	switch {
+	case l.dead() && c.now-c.source.answerAt > ms(2*beat): // and nobody is there to say otherwise
+		first, limit = 0, 0
+	case l.dead():
+		first, limit = 0, ms(suspicion)
+	case l.addr == "":
+		first = 0
+	}
+	if silent >= first || !c.direct() && c.now-s.asked >= ms(beat) {
+		s.asked = c.now
+		c.askOthers()
+	}
+	switch {
+	case silent < first:
+		if !s.adrift {
+			s.heard()
+		}
+	case c.reading.underway:
+	case !s.looked:
+		c.read(readLook)
+	default:
+		if s.off < 0 {
+			s.off = c.draw()
+		}
+		if silent >= limit+s.off && c.now >= c.silence.retryAt() {
+			c.read(readLast)
+		}
+	}
+}
+
+// read begins to bring the View along from the log itself.
+func (c *Core) read(why readWhy) {
+	if r := &c.reading; !r.underway && (c.now >= r.after || why == readStart) {
+		*r = reading{underway: true, call: c.call(), why: why, from: c.view.Applied(), asked: c.asking.next}
+		c.stats.LogReads++
+		c.do(ReadAction{Call: r.call, End: why == readStart || why == readAsked})
+	}
+}
+
+func (c *Core) readDone(ev ReadEvent) {
+	r := &c.reading
+	if !r.underway || r.call != ev.Call {
+		return
+	}
+	r.underway = false
+	if c.mode == over {
+		return
+	}
+	if err := ev.Err; err != nil {
+		if c.mode == starting || errors.Is(err, metadata.ErrNewer) || errors.Is(err, metadata.ErrCorrupt) {
+			c.end(err)
+			return
+		}
+		c.tell("the metadata log can not be read", "err", err)
+		r.after = c.now + ms(beat)
+	}
+	c.syncRing()
+	if c.mode == starting {
+		c.started()
+		return
+	}
+	c.newTermSeen()
+	if ev.Err == nil {
+		c.wasRead()
+	}
+	c.afterApply()
+	c.claimIfWanted()
+	c.confirm()
+	c.follow()
+}
+
+// started knows the log: nobody is at work on it, or somebody is, or was when he died.
+func (c *Core) started() {
+	if !c.openSessions() {
+		c.claim("nobody has a session")
+		return
+	}
+	c.leader.term = c.view.Term()
+	c.beginToFollow()
+}
+
+func (c *Core) openSessions() bool {
+	for _, s := range c.view.Sessions() {
+		if !s.Sealed {
+			return true
+		}
+	}
+	return false
+}
+
+// wasRead draws conclusions from a read of the log.
+func (c *Core) wasRead() {
+	r, s := &c.reading, &c.silence
+	moved := c.view.Applied() > r.from
+	switch r.why {
+	case readStart, readBehind:
+	case readAsked:
+		c.answerBelow(r.asked)
+	case readLook:
+		s.looked = true
+		if s.adrift && moved {
+			c.leader.since, s.looked = c.now, false
+		}
+	case readLast:
+		switch {
+		case moved: // by somebody whom nobody hears
+			c.leader.since, s.looked, s.adrift, s.off = c.now, false, true, -1
+		case c.now-c.leader.heardAt() >= ms(suspicion) || c.leader.dead() || c.leader.addr == "":
+			c.silence.wanted = "the sequencer is silent"
+		}
+	}
+}
