@@ -199,3 +199,39 @@ func BenchmarkCoreForecast(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReplaceMoved regroups one object with runs of 10,000 topics of 100 partitions each, one run a topic, over and over.
+func BenchmarkReplaceMoved(b *testing.B) {
+	const topics, partitions = 10_000, 100
+	s := NewState()
+	apply := func(c Command) Result { return s.Apply(Entry{Seq: s.next, Time: 1, Commands: []Command{c}})[0] }
+	apply(OpenSession{Agent: AgentInfo{Level: MaxLevel}})
+	apply(RaiseLevel{Level: MaxLevel})
+	commit := CommitObject{Session: 1, Key: "o", Size: topics * 10}
+	claim := ClaimJob{Session: 1}
+	for i := range topics {
+		id := topicNumber(int64(i + 1))
+		apply(CreateTopic{ID: id, Name: fmt.Sprint("t", i), Partitions: partitions})
+		commit.Runs = append(commit.Runs, CommitRun{Partition: record.Partition{Topic: id}, Pos: record.Pos(i * 10), Batches: []CommitBatch{{Len: 10, Records: 1, ProducerID: -1}}})
+		claim.Topics = append(claim.Topics, id)
+	}
+	if r, ok := apply(commit).(CommitObjectResult); !ok || r.Err != nil {
+		b.Fatal(r)
+	}
+	moved := MovedObject{Size: commit.Size}
+	for i := range commit.Runs {
+		r := &commit.Runs[i]
+		moved.Runs = append(moved.Runs, MovedRun{Partition: r.Partition, End: 1, Pos: r.Pos, Len: 10})
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		claim.Outputs = []string{fmt.Sprint("m", n)}
+		claimed, _ := apply(claim).(ClaimJobResult)
+		moved.Key = claim.Outputs[0]
+		m := moved
+		if r, ok := apply(Replace{Job: claimed.Job, Moved: &m}).(ReplaceResult); !ok || r.Err != nil {
+			b.Fatal(r, claimed)
+		}
+	}
+}

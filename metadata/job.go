@@ -124,10 +124,9 @@ func (s *State) replace(c Replace) Result {
 	if c.Moved != nil {
 		s.move(c.Moved)
 	}
-	for _, id := range j.topics {
-		if t := s.topics[id]; t != nil {
-			t.findOldest()
-		}
+	// Runs that were moved kept their age, so only where runs left for a file another one can be the oldest now.
+	for i := range c.Files {
+		s.topics[c.Files[i].Topic].findOldest()
 	}
 	s.endJob(j, used)
 	return ReplaceResult{}
