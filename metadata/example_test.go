@@ -50,7 +50,8 @@ func ExampleSequencerCore() {
 				act.Answer()
 			case metadata.CheckpointAction:
 				seq, encode := view.Freeze()
-				events = append(events, metadata.CheckpointedEvent{Seq: seq, Err: log.Checkpoint(ctx, act.Term, seq, encode())})
+				body := encode()
+				events = append(events, metadata.CheckpointedEvent{Seq: seq, Bytes: int64(len(body)), Err: log.Checkpoint(ctx, act.Term, seq, body)})
 			case metadata.EndAction:
 				fmt.Println("ended:", act.Err, "- entries:", view.Applied())
 			}

@@ -164,11 +164,11 @@ func (s *coreSim) endCheckpoint() {
 		s.inline = 1 + s.rng.Uint64N(s.nextSlot)
 	}
 	if s.rng.IntN(2) == 0 {
-		s.step(CheckpointedEvent{s.nextSlot, errors.New("store is away")})
+		s.step(CheckpointedEvent{Seq: s.nextSlot, Err: errors.New("store is away")})
 		return
 	}
 	s.checkpoint = s.nextSlot
-	s.step(CheckpointedEvent{s.checkpoint, nil})
+	s.step(CheckpointedEvent{Seq: s.checkpoint})
 	if !s.over && !s.stopped && !s.truncating {
 		s.t.Fatalf("seed %d: checkpoint %d is followed by no truncation", s.seed, s.checkpoint)
 	}

@@ -57,8 +57,9 @@ type (
 	TickEvent struct{}
 	// CheckpointedEvent answers a CheckpointAction with what Log.Checkpoint returned.
 	CheckpointedEvent struct {
-		Seq uint64 // below which the snapshot holds all
-		Err error
+		Seq   uint64 // below which the snapshot holds all
+		Bytes int64  // of the snapshot
+		Err   error
 	}
 	// TruncatedEvent answers a TruncateAction with what Log.Truncate returned.
 	TruncatedEvent struct{ Err error }
@@ -124,6 +125,18 @@ type flight struct {
 	below   uint64 // questions with a lower number came before the first try, so that its success answers them
 	tries   int
 	results []Result // of ApplyAction.Apply
+}
+
+// inlineShare is the part of an inline object that counts towards the next checkpoint: a replay reads it and does nothing with it.
+const inlineShare = 4
+
+// replayBytes is what the entry adds to the cost of a replay.
+func (f *flight) replayBytes() int64 {
+	inline := 0
+	for _, c := range f.entry.Commands {
+		inline += inlineBytes(c)
+	}
+	return int64(len(f.body) - inline + inline/inlineShare)
 }
 
 // Entry is what is to be appended.

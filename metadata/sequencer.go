@@ -20,7 +20,7 @@ type SequencerConfig struct {
 	QueueQuestions    int           // callers of Confirm who wait, default 10,000; further ones wait for room
 	ParkedBatches     int           // that wait for an earlier one of their producer, default 10,000; a further one is judged at once
 	CheckpointEntries uint64        // default 2,000
-	CheckpointBytes   int64         // of entries, default 64 MiB
+	CheckpointBytes   int64         // of entries, default 64 MiB, or as much as the last snapshot had where that is more; of inline objects a quarter counts
 	StopTimeout       time.Duration // for the append in flight and the last checkpoint, default 10 s
 
 	// OnInline, when set, is told of every object in an entry that this sequencer has appended, before the View shows what
@@ -467,7 +467,7 @@ func (sh *seqShell) checkpoint(term uint64) {
 			sh.counters.checkpoints.Add(1)
 			sh.out.Debug("checkpoint written", "seq", seq, "size_bytes", len(body))
 		}
-		sh.checkpointed <- CheckpointedEvent{seq, err}
+		sh.checkpointed <- CheckpointedEvent{seq, int64(len(body)), err}
 	})
 }
 

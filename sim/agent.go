@@ -256,7 +256,7 @@ func (a *agent) carryOut(actions []metadata.SequencerAction) {
 			body := encode()
 			a.w.sawBytes(seq, body, fmt.Sprintf("checkpoint of agent %d", a.n))
 			a.w.spawn(a, "checkpoint", func(*task) {
-				a.take(metadata.CheckpointedEvent{Seq: seq, Err: a.log.Checkpoint(a.w.ctx, act.Term, seq, body)})
+				a.take(metadata.CheckpointedEvent{Seq: seq, Bytes: int64(len(body)), Err: a.log.Checkpoint(a.w.ctx, act.Term, seq, body)})
 			})
 		case metadata.TruncateAction:
 			a.w.spawn(a, "truncate", func(*task) { a.take(metadata.TruncatedEvent{Err: a.log.Truncate(a.w.ctx, act.Term, act.Below)}) })
