@@ -6,6 +6,7 @@
 #   .tools/jars            Apache Kafka's own tools       test/setup/pom.xml
 #   .tools/bin/versitygw   an S3 server on loopback       tools/versitygw/go.mod
 #   .tools/bin/kcat        a link to kcat on PATH         Debian package, installed when missing and root
+#   .tools/bin/postgres …  links to PostgreSQL's programs Debian package, likewise
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -26,6 +27,19 @@ die() {
 # Prerequisites: the command, the test that it is there, the Debian package that brings it.
 have_python() { command -v python3 && python3 -c 'import ensurepip, venv'; }
 have_javac() { command -v java && command -v javac; }
+# PostgreSQL's programs lie where Debian puts them, one directory for each version and none of them on PATH, or else on PATH.
+postgres_programs="initdb pg_ctl postgres pg_basebackup"
+postgres_program() {
+  local newest
+  newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/"$1" | sort -V | tail -n 1)
+  if [ -x "$newest" ]; then printf '%s\n' "$newest"; else command -v "$1"; fi
+}
+have_postgres() {
+  local name
+  for name in $postgres_programs; do
+    [ -x "$(postgres_program "$name")" ] || return 1
+  done
+}
 missing=() packages=()
 need() {
   "${@:3}" >/dev/null 2>&1 && return
@@ -34,6 +48,7 @@ need() {
 }
 command -v go >/dev/null || die "go is missing: install the Go release named in go.mod and put it on PATH"
 need kcat kcat command -v kcat
+need "PostgreSQL ($postgres_programs)" postgresql have_postgres
 need "java and javac (JDK 17 or newer)" default-jdk-headless have_javac
 need "mvn (Maven)" maven command -v mvn
 need "python3 with venv" "python3 python3-venv" have_python
@@ -59,6 +74,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 kcat=$(command -v kcat) || die "kcat is missing on PATH, though its package is installed"
 ln -sf "$kcat" "$tools/bin/kcat"
+have_postgres || die "PostgreSQL's programs ($postgres_programs) are not where Debian puts them nor on PATH, though its package is installed"
+for name in $postgres_programs; do
+  ln -sf "$(postgres_program "$name")" "$tools/bin/$name"
+done
 
 # What each part is made from; also its stamp.
 made_from() {

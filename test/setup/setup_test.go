@@ -55,6 +55,15 @@ func TestKcatKnowsEveryCodec(t *testing.T) {
 	}
 }
 
+func TestPostgreSQLRuns(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"postgres", "initdb", "pg_ctl", "pg_basebackup"} {
+		if version := run(t, filepath.Join(tools(t), "bin", name), "--version"); !strings.Contains(version, "PostgreSQL") {
+			t.Errorf("%s says %s", name, version)
+		}
+	}
+}
+
 func TestKafkaToolsRun(t *testing.T) {
 	t.Parallel()
 	dir := tools(t)
