@@ -46,6 +46,16 @@ func (e Entry) EachInline(yield func(key string, body []byte)) {
 	}
 }
 
+// EachPlaced is EachInline for an entry of DecodeForFollowers: it tells whose commit an object is instead of the bytes, which are
+// not there.
+func (e Entry) EachPlaced(yield func(session SessionID, counter uint64, key string)) {
+	for _, c := range e.Commands {
+		if c, ok := c.(CommitObject); ok && c.placed {
+			yield(c.Session, c.Counter, InlineKey(e.Seq, int64(c.InlinePos), int64(c.inlineLen)))
+		}
+	}
+}
+
 // inlineBytes is what an entry with this command holds of objects.
 func inlineBytes(c Command) int {
 	if c, ok := c.(CommitObject); ok {

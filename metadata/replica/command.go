@@ -14,6 +14,7 @@ type Command struct {
 	id     uint64
 	outlet uint64 // it was handed to, 0: to none
 	gone   bool   // answered
+	doubt  bool   // it was handed on before, and nobody said what became of it
 
 	settled bool // what follows is known and waits for the View
 	result  metadata.Result
@@ -43,8 +44,13 @@ func (c *Command) Submission(done func(metadata.Result, error)) *metadata.Submis
 
 // keeps reports whether the command may be handed in again when its outcome is not known: it is idempotent.
 func (c *Command) keeps() bool {
-	_, ok := c.cmd.(metadata.CommitObject)
+	_, ok := c.commit()
 	return ok
+}
+
+func (c *Command) commit() (commit metadata.CommitObject, ok bool) {
+	commit, ok = c.cmd.(metadata.CommitObject)
+	return commit, ok
 }
 
 // Question is one caller who wants to know that the View holds everything that was in the log at some instant after it asked.

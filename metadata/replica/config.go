@@ -21,7 +21,14 @@ type Config struct {
 	PendingBytes    int // the same in encoded bytes, default 64 MiB
 	Questions       int // callers of Confirm who wait for another agent, default 10,000; further ones wait for room
 	Polls           int // calls of Follow that wait here, default 10,000; further ones are answered at once
+
+	// OnInline, when set, is told of every object of this agent that lies in an entry which another agent has appended, before the
+	// View shows it: as metadata.SequencerConfig.OnInline. It is called in Step.
+	OnInline func(key string, body []byte)
 }
+
+// manyAgents is the level that an agent must understand to follow another one.
+const manyAgents = 3
 
 // Tick is how often a driver sends a TickEvent.
 const Tick = 250 * time.Millisecond

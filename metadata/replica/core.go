@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/bargedata/barge/metadata"
@@ -366,6 +367,9 @@ func (c *Core) applied(e metadata.Entry) {
 		r.add(e.Seq, metadata.EncodeForFollowers(e))
 	} else {
 		r.reset(e.Seq + 1)
+	}
+	if slices.ContainsFunc(e.Commands, func(cmd metadata.Command) bool { _, opens := cmd.(metadata.OpenSession); return opens }) {
+		c.raiseLevel()
 	}
 }
 

@@ -273,6 +273,7 @@ func (c *Core) take(resp *peerpb.FollowResponse) {
 			break
 		}
 		if err == nil {
+			c.keepInline(e)
 			c.view.Apply(e)
 			err = metadata.CheckLevel(c.view.Level())
 		}
@@ -287,6 +288,24 @@ func (c *Core) take(resp *peerpb.FollowResponse) {
 	if l := &c.leader; l.directAt == c.now && c.view.Applied() >= resp.GetEnd() {
 		c.beReady()
 	}
+}
+
+// keepInline tells of this agent's own objects in e.
+func (c *Core) keepInline(e metadata.Entry) {
+	if c.cfg.OnInline == nil {
+		return
+	}
+	e.EachPlaced(func(session metadata.SessionID, counter uint64, key string) {
+		if uint64(session) != c.self.Session {
+			return
+		}
+		for _, cmd := range c.sending.pending {
+			if commit, ok := cmd.commit(); ok && commit.Session == session && commit.Counter == counter && commit.Inline != nil {
+				c.cfg.OnInline(key, commit.Inline)
+				return
+			}
+		}
+	})
 }
 
 // newTermSeen looks for a new sequencer when the log tells of one.

@@ -130,7 +130,12 @@ func (n *Node) takeCommand(ctx context.Context, req *peerpb.SubmitRequest, a *an
 		own.SubmitEncoded(ctx, sub)
 		return
 	}
-	if !n.gates.pass(ctx, commit.Session, number, func() { own.SubmitEncoded(ctx, sub) }) {
+	admit := func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.core.Admit(number, commit.Session)
+	}
+	if !n.gates.pass(ctx, commit.Session, admit, func() { own.SubmitEncoded(ctx, sub) }) {
 		answer(&peerpb.SubmitResponse{Code: peerpb.Code_CODE_UNAVAILABLE, Message: "a later stream of this session has begun"})
 	}
 }
@@ -194,8 +199,7 @@ func (a *answers) sendAll(ctx context.Context, stream CommandStream) error {
 	}
 }
 
-// gates keep the commits of one session in order when its agent has begun another stream: what the earlier one still has in
-// hand must not overtake what the later one hands in again.
+// gates let the commits of one session through one at a time, so that what Core.Admit says still holds when a commit is handed in.
 type gates struct {
 	mu        sync.Mutex
 	streams   uint64
@@ -203,9 +207,8 @@ type gates struct {
 }
 
 type gate struct {
-	turn   chan struct{} // holds one token
-	newest uint64        // stream; guarded by the token
-	users  int           // guarded by gates.mu
+	turn  chan struct{} // holds one token
+	users int           // guarded by gates.mu; without any it goes
 }
 
 func (g *gates) stream() uint64 {
@@ -215,16 +218,9 @@ func (g *gates) stream() uint64 {
 	return g.streams
 }
 
-// pass calls submit unless a later stream has passed for the session, one call at a time for each session.
-func (g *gates) pass(ctx context.Context, session metadata.SessionID, stream uint64, submit func()) bool {
+// pass calls submit if admit agrees, one call at a time for each session, and reports whether it did.
+func (g *gates) pass(ctx context.Context, session metadata.SessionID, admit func() bool, submit func()) bool {
 	g.mu.Lock()
-	if len(g.bySession) > maxGates {
-		for s, old := range g.bySession { // any order: those nobody uses go; their streams are long over
-			if old.users == 0 {
-				delete(g.bySession, s)
-			}
-		}
-	}
 	at := g.bySession[session]
 	if at == nil {
 		at = &gate{turn: make(chan struct{}, 1)}
@@ -234,7 +230,9 @@ func (g *gates) pass(ctx context.Context, session metadata.SessionID, stream uin
 	g.mu.Unlock()
 	defer func() {
 		g.mu.Lock()
-		at.users--
+		if at.users--; at.users == 0 {
+			delete(g.bySession, session)
+		}
 		g.mu.Unlock()
 	}()
 	select {
@@ -243,13 +241,9 @@ func (g *gates) pass(ctx context.Context, session metadata.SessionID, stream uin
 		return false
 	}
 	defer func() { <-at.turn }()
-	if stream < at.newest {
+	if !admit() {
 		return false
 	}
-	at.newest = stream
 	submit()
 	return true
 }
-
-// maxGates bounds the sessions that are remembered.
-const maxGates = 10_000

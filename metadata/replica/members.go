@@ -112,6 +112,7 @@ func (c *Core) beginToLead() {
 	m.began, m.listedAt, m.sealedAt, m.checkedAt, m.silent, m.raising = c.now, c.now, c.now, c.now, false, false
 	m.version = c.leader.term << 32
 	m.relist(c)
+	c.sealSilent()
 	c.raiseLevel()
 }
 
@@ -219,10 +220,14 @@ func (c *Core) sealSilent() {
 		seen[id] = true
 		at, known := m.lastHeard[id]
 		if !known {
-			m.lastHeard[id] = c.now
+			at = c.now
+			m.lastHeard[id] = at
+		}
+		if m.sealing[id] || c.stopping {
 			continue
 		}
-		if c.now-at < ms(c.cfg.SealAfter) || c.now-m.began < ms(c.cfg.SealAfter) || m.sealing[id] || c.stopping {
+		// An agent that is too old to follow has ended: the log was taken from it.
+		if s.Agent.Level >= manyAgents && (c.now-at < ms(c.cfg.SealAfter) || c.now-m.began < ms(c.cfg.SealAfter)) {
 			continue
 		}
 		m.sealing[id] = true

@@ -41,7 +41,8 @@ type Parts struct {
 	Rand      *rand.Rand      // the Node's from here on
 	Logger    *slog.Logger
 
-	// Sequencer are the settings of the sequencer it runs at times. Owner and OnApplied are the Node's to set.
+	// Sequencer are the settings of the sequencer it runs at times. Owner and OnApplied are the Node's to set; OnInline is called for
+	// this agent's own objects also while another one sequences.
 	Sequencer metadata.SequencerConfig
 }
 
@@ -81,6 +82,7 @@ type Node struct {
 // New makes a Node. Nothing starts before Run. cfg.Owner.Peer is where the peer server of this agent is reached.
 func New(cfg Config, parts Parts) *Node {
 	cfg = cfg.withDefaults()
+	cfg.OnInline = parts.Sequencer.OnInline
 	return &Node{
 		cfg: cfg, parts: parts, began: parts.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}), sealed: make(chan uint64, 1), gates: gates{bySession: map[metadata.SessionID]*gate{}},

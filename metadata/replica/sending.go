@@ -111,6 +111,10 @@ func (c *Core) remove(cmd *Command) {
 // finish answers a command.
 func (c *Core) finish(cmd *Command, r metadata.Result, err error) {
 	c.remove(cmd)
+	if res, ok := r.(metadata.CommitObjectResult); ok && cmd.doubt && errors.Is(res.Err, metadata.ErrSessionSealed) {
+		// A seal forgets the results of before: the first time it may have taken effect.
+		r, err = nil, fmt.Errorf("%w: %w", metadata.ErrUnavailable, res.Err)
+	}
 	if cmd.own != nil {
 		cmd.own(r, err)
 		return
@@ -121,7 +125,7 @@ func (c *Core) finish(cmd *Command, r metadata.Result, err error) {
 // unknown deals with a command of which nobody will say what became of it. One that may be repeated waits for the next outlet.
 func (c *Core) unknown(cmd *Command, err error) {
 	if cmd.keeps() && c.mode != over {
-		cmd.outlet = 0
+		cmd.outlet, cmd.doubt = 0, true
 		c.sending.unsent = 0
 		c.stats.Resent++
 		return

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/peer/peerpb"
 )
 
@@ -16,6 +17,25 @@ type serving struct {
 	leavingTo string  // who is to take the log then
 	leftAt    int64
 	told      map[string]bool // who knows, by peer address
+	admitted  map[metadata.SessionID]uint64
+}
+
+// maxAdmitted bounds the sessions whose newest stream is remembered: far more than there are agents.
+const maxAdmitted = 10_000
+
+// Admit reports whether a commit of another agent's session may be handed to the own sequencer. stream numbers the stream of Submit that
+// it came on, in the order in which they were opened here, from 1: what an earlier stream still has in hand must not overtake what
+// the agent hands in again on a later one. Nothing may come between Admit and the handing in.
+func (c *Core) Admit(stream uint64, session metadata.SessionID) bool {
+	s := &c.serving
+	if s.admitted == nil || len(s.admitted) > maxAdmitted {
+		s.admitted = map[metadata.SessionID]uint64{}
+	}
+	if stream < s.admitted[session] {
+		return false
+	}
+	s.admitted[session] = stream
+	return true
 }
 
 // poll is a call of Follow that waits for news.
