@@ -9,6 +9,7 @@ const (
 	codeNone                    Code = 0
 	codeUnknownTopicOrPartition Code = 3
 	codeOffsetMetadataTooLarge  Code = 12
+	codeLoadInProgress          Code = 14
 	codeCoordinatorUnavailable  Code = 15
 	codeNotCoordinator          Code = 16
 	codeIllegalGeneration       Code = 22

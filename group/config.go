@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/bargedata/barge/metadata"
 )
 
 // Config holds the bounds of groups. Zero values are not defaults: start from DefaultConfig.
@@ -11,6 +13,10 @@ type Config struct {
 	// Owner names this agent in the claim of a shard, so that others can tell where the shard is. Usually the advertised
 	// Kafka address.
 	Owner string
+	// Session is this agent's on the metadata log; a claim names it, so that others can tell whether its holder lives.
+	Session metadata.SessionID
+	// Cluster tells of the other agents; nil: there are none, and every shard is this agent's to claim.
+	Cluster Cluster
 	// MinSession and MaxSession bound the session timeout a member may ask for; beyond them it gets
 	// INVALID_SESSION_TIMEOUT.
 	MinSession, MaxSession time.Duration

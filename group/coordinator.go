@@ -22,6 +22,7 @@ const Space = "groups"
 type View interface {
 	KeyStore
 	Topics
+	Sessions() []metadata.Session
 }
 
 // KeyStore reads opaque keys.
@@ -36,15 +37,18 @@ type Topics interface {
 	TopicByID(id record.TopicID) (metadata.Topic, bool)
 }
 
-// Doer makes commands durable: the sequencer.
+// Doer makes commands durable: replica.Node, or the sequencer itself.
 type Doer interface {
 	Do(ctx context.Context, cmd metadata.Command) (metadata.Result, error)
 	// Confirm returns nil once the View holds all that was in the log when it was called.
 	Confirm(ctx context.Context) error
 }
 
-// Coordinator holds the groups of the shards this agent has claimed. It claims a shard when the first request for one of
-// its groups arrives, takes it from whoever had it, and answers NOT_COORDINATOR once another agent has taken it in turn.
+// Coordinator holds the groups of the shards this agent has claimed. It claims a shard when a request for one of its groups
+// arrives and this agent is the one that FindCoordinator names, because the holder is gone or there was none; for shards of others
+// it answers NOT_COORDINATOR, as it does once another agent has taken a shard in turn. A shard is loaded before a request for
+// it goes on; where that is not possible now, JoinGroup, OffsetCommit and OffsetFetch hear COORDINATOR_LOAD_IN_PROGRESS, which
+// clients take for a reason to wait, and the others, whose clients do not know it, COORDINATOR_NOT_AVAILABLE.
 //
 // All methods are safe for concurrent use. They answer COORDINATOR_NOT_AVAILABLE before Run has begun and
 // NOT_COORDINATOR after it has ended. Requests are taken over in the order of the calls; commits of one client keep
@@ -65,6 +69,8 @@ type Coordinator struct {
 	rng   *rand.Rand
 
 	running atomic.Bool
+	leaving atomic.Bool
+	started atomic.Int64 // when Run began, milliseconds
 	saveMu  sync.Mutex
 	toSave  []*cell       // each cell at most once, see cell.saving
 	saveDue chan struct{} // cap 1: toSave is not empty
@@ -90,6 +96,7 @@ func New(cfg Config, view View, doer Doer, now func() time.Time, rng *rand.Rand,
 // requests with NOT_COORDINATOR, so that clients look for another coordinator at once. It returns nil.
 func (c *Coordinator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
+	c.started.Store(c.now().UnixMilli())
 	c.running.Store(true)
 	defer func() {
 		c.running.Store(false)
@@ -101,6 +108,8 @@ func (c *Coordinator) Run(ctx context.Context) error {
 
 	retention := time.NewTicker(time.Hour)
 	defer retention.Stop()
+	looking := time.NewTicker(lookEvery)
+	defer looking.Stop()
 	expiring := make(chan struct{}, 1) // holds a token while a round of retention is under way
 	for {
 		timer := time.NewTimer(c.tickDue())
@@ -108,6 +117,8 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-c.timers.earlier:
+		case <-looking.C:
+			c.look()
 		case <-c.saveDue:
 			for _, g := range c.takeSaves() {
 				work.Go(func() { c.saveLoop(ctx, g) })
@@ -220,7 +231,9 @@ func (c *Coordinator) takeSaves() []*cell {
 func (c *Coordinator) saveLoop(ctx context.Context, g *cell) {
 	sh := g.shard
 	for {
-		sh.mu.Lock()
+		if !c.enterToSave(ctx, sh) {
+			return // Run has ended, and closes the shard
+		}
 		if g.gone {
 			sh.mu.Unlock()
 			return
@@ -238,9 +251,13 @@ func (c *Coordinator) saveLoop(ctx context.Context, g *cell) {
 			return
 		}
 		if code == codeNotCoordinator {
-			c.drop(sh)
+			c.lose(sh, claim)
+			gone := g.gone
 			sh.mu.Unlock()
-			return
+			if gone {
+				return
+			}
+			continue // the claim is another one: the same again
 		}
 		g.durable = g.durable || code == codeNone
 		c.step(g, Saved{Revision: rev, Code: code})
@@ -254,8 +271,32 @@ func (c *Coordinator) saveLoop(ctx context.Context, g *cell) {
 	}
 }
 
+// enterToSave locks the shard when no claim of it is under way and its own is free of doubt, as far as trying can bring that about.
+// At the end of ctx it returns false, and the shard is free.
+func (c *Coordinator) enterToSave(ctx context.Context, sh *shard) bool {
+	tried := false
+	for ctx.Err() == nil {
+		sh.mu.Lock()
+		switch {
+		case sh.claiming != nil:
+			wait := sh.claiming
+			sh.mu.Unlock()
+			select {
+			case <-wait:
+			case <-ctx.Done():
+			}
+		case sh.claim != 0 && sh.doubt && !tried:
+			tried = true
+			c.claim(ctx, sh)
+		default:
+			return true
+		}
+	}
+	return false
+}
+
 // write makes ops durable under the claim. Codes: none; NOT_COORDINATOR when the claim is lost; COORDINATOR_NOT_AVAILABLE
-// when the outcome is not known; and, for the caller that checks keys of its own, INVALID_REQUEST when one of those
+// when the outcome is not known, and the claim is renewed then; and, for the caller that checks keys of its own, INVALID_REQUEST when one of those
 // differed and nothing was written.
 func (c *Coordinator) write(ctx context.Context, sh *shard, claim uint64, ops []metadata.KeyOp) Code {
 	all := append([]metadata.KeyOp{{Key: sh.claimKey(), Check: true, Expect: claim}}, ops...)
@@ -269,6 +310,9 @@ func (c *Coordinator) write(ctx context.Context, sh *shard, claim uint64, ops []
 		return codeNotCoordinator
 	default:
 		c.log.WarnContext(ctx, "group write failed", "shard", sh.index, "keys", len(ops), "err", err)
+		sh.mu.Lock()
+		sh.doubt = sh.claim == claim
+		sh.mu.Unlock()
 		return codeCoordinatorUnavailable
 	}
 }

@@ -13,10 +13,12 @@
 //	resp := c.JoinGroup(ctx, req, "client-1", "10.0.0.7") // waits until the group has a generation
 //
 // Durable state lives in the metadata key space "groups": one claim key a shard (hash of the group modulo 64), one key a
-// group, one key an offset. Every write is one multi-key compare-and-set that also checks the version of the shard's
-// claim, so that an agent which lost the shard can not write any more: it answers NOT_COORDINATOR and forgets the shard.
-// A group is saved when a rebalance completes, before any member learns its assignment; an agent that restarts therefore
-// finds members, generation and assignments as the members know them, and nobody has to rejoin.
+// group, one key an offset. The claim names the agent that holds the shard; while that agent lives, everybody sends clients
+// there, and afterwards to the one that a rendezvous hash picks, which then claims the shard (holder.go). Every write is one
+// multi-key compare-and-set that also checks the version of the shard's claim, so that an agent which lost the shard can
+// not write any more: it answers NOT_COORDINATOR and forgets the shard. A group is saved when a rebalance completes, before
+// any member learns its assignment; the next coordinator therefore finds members, generation and assignments as the
+// members know them, and nobody has to rejoin.
 //
 // Failures are Kafka error codes in the answers, never Go errors. Sources: Kafka protocol (join, sync, heartbeat, leave,
 // offset commit and fetch), KIP-62, KIP-345, KIP-394, KIP-800, KIP-814.

@@ -26,6 +26,10 @@ type fakeMetadata struct {
 	fail   error
 	gate   func(cmd metadata.SetKeys) // called before a command takes effect
 	stale  error                      // Confirm's answer
+
+	sessions []metadata.Session
+	late     []metadata.SetKeys // commands on their way whose senders were told nothing
+	limbo    bool               // the next command goes there
 }
 
 func newFakeMetadata() *fakeMetadata {
@@ -91,11 +95,31 @@ func (f *fakeMetadata) Do(ctx context.Context, cmd metadata.Command) (metadata.R
 	if f.fail != nil {
 		return nil, f.fail
 	}
+	if f.limbo {
+		f.limbo = false
+		f.late = append(f.late, set)
+		return nil, metadata.ErrUnavailable
+	}
+	return f.apply(set), nil
+}
+
+// land lets the commands in limbo take effect.
+func (f *fakeMetadata) land() (results []metadata.SetKeysResult) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, set := range f.late {
+		results = append(results, f.apply(set))
+	}
+	f.late = nil
+	return results
+}
+
+func (f *fakeMetadata) apply(set metadata.SetKeys) metadata.SetKeysResult {
 	f.cmds = append(f.cmds, set)
 	f.seq++
 	for _, op := range set.Ops {
 		if op.Check && f.keys[op.Key].Version != op.Expect {
-			return metadata.SetKeysResult{Err: metadata.ErrConflict, ConflictKey: op.Key}, nil
+			return metadata.SetKeysResult{Err: metadata.ErrConflict, ConflictKey: op.Key}
 		}
 	}
 	for _, op := range set.Ops {
@@ -106,7 +130,13 @@ func (f *fakeMetadata) Do(ctx context.Context, cmd metadata.Command) (metadata.R
 			f.keys[op.Key] = metadata.KeyValue{Key: op.Key, Value: op.Value, Version: f.seq}
 		}
 	}
-	return metadata.SetKeysResult{Version: f.seq}, nil
+	return metadata.SetKeysResult{Version: f.seq}
+}
+
+func (f *fakeMetadata) Sessions() []metadata.Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.sessions)
 }
 
 func (f *fakeMetadata) Confirm(context.Context) error {
@@ -118,13 +148,19 @@ func (f *fakeMetadata) Confirm(context.Context) error {
 // start runs a coordinator until the test's end, or until stop is called.
 func start(t *testing.T, f *fakeMetadata, owner string, change func(*Config)) (c *Coordinator, stop func()) {
 	t.Helper()
+	return startOn(t, f, f, owner, change)
+}
+
+// startOn is start with a view of its own.
+func startOn(t *testing.T, view View, f *fakeMetadata, owner string, change func(*Config)) (c *Coordinator, stop func()) {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Owner = owner
 	if change != nil {
 		change(&cfg)
 	}
-	rng := rand.New(rand.NewPCG(1, uint64(len(owner))))
-	c, err := New(cfg, f, f, time.Now, rng, slog.New(slog.DiscardHandler))
+	rng := rand.New(rand.NewPCG(uint64(cfg.Session), uint64(len(owner)))) // agents must not make the same member ids
+	c, err := New(cfg, view, f, time.Now, rng, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

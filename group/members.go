@@ -143,6 +143,9 @@ func (c *Coordinator) LeaveGroup(ctx context.Context, req *kmsg.LeaveGroupReques
 // askKnown is for requests that make sense only in a group that exists; otherwise the code is unknown.
 func (c *Coordinator) askKnown(ctx context.Context, group string, unknown Code, ev func(Ticket) Event) Reply {
 	sh, code := c.enter(ctx, group)
+	if code == codeLoadInProgress {
+		code = codeCoordinatorUnavailable // Apache's own client dies of the other one in an answer to a heartbeat
+	}
 	if code != codeNone {
 		return Reply{Code: code}
 	}

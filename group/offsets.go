@@ -104,7 +104,7 @@ func (c *Coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest,
 	g.commits--
 	g.durable = g.durable || code == codeNone
 	if code == codeNotCoordinator {
-		c.drop(sh)
+		c.lose(sh, claim)
 	}
 	c.tidy(g)
 	return code

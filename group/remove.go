@@ -90,8 +90,8 @@ func (c *Coordinator) carryOut(ctx context.Context, sh *shard, claim uint64, all
 			c.forget(r.g)
 		}
 	}
-	if code == codeNotCoordinator && sh.claim == claim {
-		c.drop(sh)
+	if code == codeNotCoordinator {
+		c.lose(sh, claim)
 	}
 	return code
 }

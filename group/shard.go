@@ -29,6 +29,7 @@ type shard struct {
 	mu       sync.Mutex
 	closed   bool
 	claim    uint64        // version of our claim, 0: not ours
+	doubt    bool          // a write under the claim has an unknown outcome: the claim is renewed before the next one
 	claiming chan struct{} // open while a claim is under way
 	groups   map[string]*cell
 }
@@ -95,16 +96,6 @@ func parseOffsetKey(rest string) (record.Partition, error) {
 	return p, nil
 }
 
-// Holder returns the owner named in the newest claim of the group's shard, as this agent's View knows it.
-func (c *Coordinator) Holder(group string) (owner string, held bool) {
-	kv, ok := c.view.Key(Space, c.shards[ShardOf(group)].claimKey())
-	if !ok {
-		return "", false
-	}
-	owner, _, err := decodeClaim(kv.Value)
-	return owner, err == nil
-}
-
 // enter returns the group's shard, claimed and locked, or a code and nothing locked.
 func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
 	if group == "" || len(group) > 255 {
@@ -117,13 +108,6 @@ func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
 		case sh.closed:
 			sh.mu.Unlock()
 			return nil, codeNotCoordinator
-		case sh.claim != 0:
-			if kv, ok := c.view.Key(Space, sh.claimKey()); ok && kv.Version == sh.claim {
-				return sh, codeNone
-			}
-			c.drop(sh)
-			sh.mu.Unlock()
-			return nil, codeNotCoordinator
 		case sh.claiming != nil:
 			wait := sh.claiming
 			sh.mu.Unlock()
@@ -132,9 +116,24 @@ func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
 			case <-ctx.Done():
 				return nil, codeCoordinatorUnavailable
 			}
-		default:
-			sh.claiming = make(chan struct{})
+		case sh.claim != 0 && !sh.doubt:
+			if c.cutOff() {
+				sh.mu.Unlock()
+				return nil, codeCoordinatorUnavailable
+			}
+			if c.stillOurs(sh) {
+				return sh, codeNone
+			}
+			c.drop(sh)
 			sh.mu.Unlock()
+			return nil, codeNotCoordinator
+		default:
+			if sh.claim == 0 {
+				if code := c.mayClaim(sh); code != codeNone {
+					sh.mu.Unlock()
+					return nil, code
+				}
+			}
 			if code := c.claim(ctx, sh); code != codeNone {
 				return nil, code
 			}
@@ -143,16 +142,23 @@ func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
 	return nil, codeNotCoordinator
 }
 
-// claim takes the shard for this agent and loads its groups.
+// claim takes the shard for this agent and loads its groups; one that is ours already is renewed instead, after a write whose
+// outcome is not known: should that one come late, it names a claim that is no more, and does not undo what was written
+// meanwhile. The shard is locked on entry, no claim being under way, and free on return.
 func (c *Coordinator) claim(ctx context.Context, sh *shard) Code {
+	sh.claiming = make(chan struct{})
+	ours := sh.claim
+	sh.mu.Unlock()
 	running := c.running.Load()
 	var version uint64
 	err := metadata.ErrUnavailable
 	if running {
-		kv, _ := c.view.Key(Space, sh.claimKey())
-		version, _, err = c.setKeys(ctx, []metadata.KeyOp{{
-			Key: sh.claimKey(), Check: true, Expect: kv.Version, Write: true, Value: encodeClaim(c.cfg.Owner, c.nonce),
-		}})
+		expect := ours
+		if ours == 0 {
+			_, expect = c.claimed(sh)
+		}
+		value := claim{owner: c.cfg.Owner, session: c.cfg.Session, nonce: c.nonce}.encode()
+		version, _, err = c.setKeys(ctx, []metadata.KeyOp{{Key: sh.claimKey(), Check: true, Expect: expect, Write: true, Value: value}})
 	}
 
 	sh.mu.Lock()
@@ -161,16 +167,20 @@ func (c *Coordinator) claim(ctx context.Context, sh *shard) Code {
 	sh.claiming = nil
 	switch {
 	case errors.Is(err, metadata.ErrConflict):
+		c.drop(sh)
 		return codeNone // enter looks again
+	case err != nil && running:
+		c.log.WarnContext(ctx, "group shard not claimed", "shard", sh.index, "err", err)
+		return codeLoadInProgress
 	case err != nil:
-		if running {
-			c.log.WarnContext(ctx, "group shard not claimed", "shard", sh.index, "err", err)
-		}
 		return codeCoordinatorUnavailable
 	case sh.closed:
 		return codeNotCoordinator
 	}
-	sh.claim = version
+	sh.claim, sh.doubt = version, false
+	if ours != 0 {
+		return codeNone // and what is in memory stays
+	}
 	c.load(ctx, sh)
 	c.log.InfoContext(ctx, "group shard claimed", "shard", sh.index, "groups", len(sh.groups), "version", version)
 	return codeNone
@@ -240,9 +250,23 @@ func (c *Coordinator) drop(sh *shard) {
 		return
 	}
 	c.log.Warn("group shard lost", "shard", sh.index, "groups", len(sh.groups))
-	sh.claim = 0
+	sh.claim, sh.doubt = 0, false
 	for _, g := range sh.groups {
 		c.forget(g)
+	}
+}
+
+// stillOurs reports that the View knows no newer claim. The shard is locked and claimed.
+func (c *Coordinator) stillOurs(sh *shard) bool {
+	kv, ok := c.view.Key(Space, sh.claimKey())
+	return ok && kv.Version == sh.claim
+}
+
+// lose drops the shard because a write under claim was refused, unless the claim has been renewed since, or is being renewed:
+// whether that works tells who holds the shard.
+func (c *Coordinator) lose(sh *shard, claim uint64) {
+	if sh.claim == claim && sh.claiming == nil {
+		c.drop(sh)
 	}
 }
 
@@ -250,7 +274,11 @@ func (c *Coordinator) drop(sh *shard) {
 func (c *Coordinator) close(sh *shard) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.closed, sh.claim = true, 0
+	c.shut(sh)
+}
+
+func (c *Coordinator) shut(sh *shard) {
+	sh.closed, sh.claim, sh.doubt = true, 0, false
 	for _, g := range sh.groups {
 		c.forget(g)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/bargedata/barge/metadata"
 )
 
 // errCorrupt marks a durable value that this version can not read.
@@ -16,11 +18,13 @@ var errCorrupt = errors.New("corrupt group value")
 //	group   1: generation, protocol type, protocol, leader, empty since (ms), count of members, then of each: id,
 //	           instance, client id, host, session (ms), rebalance (ms), metadata of the chosen protocol, assignment
 //	offset  1: offset, leader epoch, committed at (ms), metadata
-//	claim   1: owner, session nonce
+//	claim   1: owner, nonce
+//	claim   2: owner, session, nonce
 const (
-	groupVersion  = 1
-	offsetVersion = 1
-	claimVersion  = 1
+	groupVersion    = 1
+	offsetVersion   = 1
+	claimVersion    = 2
+	oldClaimVersion = 1
 )
 
 // Snapshot returns the revision reached and the durable form of the group. Of the members' protocols only the chosen
@@ -116,15 +120,32 @@ func decodeCommitted(value []byte) (committed, error) {
 	return o, d.end()
 }
 
-func encodeClaim(owner string, nonce uint64) []byte {
-	return binary.AppendUvarint(appendString([]byte{claimVersion}, owner), nonce)
+// claim says who coordinates a shard.
+type claim struct {
+	owner   string             // the agent's advertised Kafka address
+	session metadata.SessionID // the agent's; 0 in version 1, which did not tell
+	nonce   uint64             // random, differs between two processes of one address
 }
 
-func decodeClaim(value []byte) (owner string, nonce uint64, err error) {
+func (cl claim) encode() []byte {
+	b := appendString([]byte{claimVersion}, cl.owner)
+	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(cl.session)), cl.nonce)
+}
+
+func decodeClaim(value []byte) (cl claim, err error) {
 	d := decoder{b: value}
-	d.version(claimVersion)
-	owner, nonce = d.str(), d.uvarint()
-	return owner, nonce, d.end()
+	old := len(value) > 0 && value[0] == oldClaimVersion
+	if old {
+		d.version(oldClaimVersion)
+	} else {
+		d.version(claimVersion)
+	}
+	cl.owner = d.str()
+	if !old {
+		cl.session = metadata.SessionID(d.uvarint())
+	}
+	cl.nonce = d.uvarint()
+	return cl, d.end()
 }
 
 func appendString[T ~string | ~[]byte](b []byte, s T) []byte {
