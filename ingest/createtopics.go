@@ -33,12 +33,16 @@ func (s *Server) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest
 	var g errgroup.Group
 	g.SetLimit(parallelCommands)
 	partitions := 0
+	look := s.lookup(ctx)
+	if req.ValidateOnly {
+		look.catchUp() // a topic that is made is judged by the log, this by the View
+	}
 	for i, t := range req.Topics {
 		out := &resp.Topics[i]
 		*out = kmsg.NewCreateTopicsResponseTopic()
 		out.Topic = t.Topic
 		out.NumPartitions, out.ReplicationFactor = -1, -1
-		plan := s.planTopic(t)
+		plan := s.planTopic(t, look)
 		if named[t.Topic] > 1 {
 			plan.refuse(codeInvalidRequest, "topic named twice in one request")
 		}
@@ -81,8 +85,9 @@ func (p *topicPlan) refuse(code code, message string) {
 	}
 }
 
-// planTopic judges what can be judged without the log.
-func (s *Server) planTopic(t kmsg.CreateTopicsRequestTopic) topicPlan {
+// planTopic judges what can be judged without a command. A topic that seems to be there may have been deleted through
+// another agent a moment ago, so the View catches up first.
+func (s *Server) planTopic(t kmsg.CreateTopicsRequestTopic, look *lookup) topicPlan {
 	plan := topicPlan{
 		cmd:         metadata.CreateTopic{Name: t.Topic, Partitions: t.NumPartitions},
 		replication: t.ReplicationFactor,
@@ -92,6 +97,12 @@ func (s *Server) planTopic(t kmsg.CreateTopicsRequestTopic) topicPlan {
 		return plan
 	}
 	if _, exists := s.deps.View.Topic(t.Topic); exists {
+		look.catchUp()
+	}
+	if _, exists := s.deps.View.Topic(t.Topic); look.err != nil {
+		plan.refuse(codeOf(look.err), messageOf(look.err))
+		return plan
+	} else if exists {
 		plan.refuse(codeTopicAlreadyExists, fmt.Sprintf("topic %q exists", t.Topic))
 		return plan
 	}

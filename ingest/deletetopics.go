@@ -25,11 +25,12 @@ func (s *Server) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest
 	resp.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(asked))
 	doomed := make([]metadata.Topic, len(asked))
 	times := make(map[record.TopicID]int)
+	look := s.lookup(ctx)
 	for i, a := range asked {
 		out := &resp.Topics[i]
 		*out = kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = a.Topic, a.TopicID
-		topic, c := s.doomed(a)
+		topic, c := s.doomed(a, look)
 		out.ErrorCode = int16(c)
 		if c == codeNone {
 			doomed[i] = topic
@@ -65,23 +66,26 @@ func (s *Server) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest
 	return resp
 }
 
-// doomed finds the topic meant.
-func (s *Server) doomed(a kmsg.DeleteTopicsRequestTopic) (metadata.Topic, code) {
+// doomed finds the topic meant. The View catches up before one is said not to exist.
+func (s *Server) doomed(a kmsg.DeleteTopicsRequestTopic, look *lookup) (metadata.Topic, code) {
 	id := record.TopicID(a.TopicID)
-	switch {
-	case (a.Topic == nil) == id.IsZero(): // both or neither
+	if (a.Topic == nil) == id.IsZero() { // both or neither
 		return metadata.Topic{}, codeInvalidRequest
-	case a.Topic == nil:
-		if t, ok := s.deps.View.TopicByID(id); ok {
-			return t, codeNone
-		}
-		return metadata.Topic{}, codeUnknownTopicID
-	default:
-		if t, ok := s.deps.View.Topic(*a.Topic); ok {
-			return t, codeNone
-		}
-		return metadata.Topic{}, codeUnknownTopicOrPartition
 	}
+	find, unknown := func() (metadata.Topic, bool) { return s.deps.View.TopicByID(id) }, codeUnknownTopicID
+	if a.Topic != nil {
+		find, unknown = func() (metadata.Topic, bool) { return s.deps.View.Topic(*a.Topic) }, codeUnknownTopicOrPartition
+	}
+	if t, ok := find(); ok {
+		return t, codeNone
+	}
+	if look.catchUp(); look.err != nil {
+		return metadata.Topic{}, codeOf(look.err)
+	}
+	if t, ok := find(); ok {
+		return t, codeNone
+	}
+	return metadata.Topic{}, unknown
 }
 
 func (s *Server) deleteTopic(ctx context.Context, t metadata.Topic) error {

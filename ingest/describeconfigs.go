@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -15,15 +16,16 @@ const maxDescribed = 2_000
 
 // describeConfigs answers key 32, versions 0-4, for topics and for this broker. All configs are told, with default, source
 // and synonyms (from v1) and documentation (v3), or those named.
-func (s *Server) describeConfigs(req *kmsg.DescribeConfigsRequest) *kmsg.DescribeConfigsResponse {
+func (s *Server) describeConfigs(ctx context.Context, req *kmsg.DescribeConfigsRequest) *kmsg.DescribeConfigsResponse {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	look := s.lookup(ctx)
 	for i, r := range req.Resources {
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		var entries []describedConfig
 		c, message := codePolicyViolation, fmt.Sprintf("a request may describe at most %d resources", maxDescribed)
 		if i < maxDescribed {
-			entries, c, message = s.configsOf(r)
+			entries, c, message = s.configsOf(look, r)
 		}
 		if c != codeNone {
 			out.ErrorCode, out.ErrorMessage = s.refuse(keyDescribeConfigs, c), &message
@@ -45,15 +47,15 @@ func (s *Server) describeConfigs(req *kmsg.DescribeConfigsRequest) *kmsg.Describ
 }
 
 // configsOf lists the configs of one resource.
-func (s *Server) configsOf(r kmsg.DescribeConfigsRequestResource) (entries []describedConfig, c code, message string) {
+func (s *Server) configsOf(look *lookup, r kmsg.DescribeConfigsRequestResource) (entries []describedConfig, c code, message string) {
 	switch r.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
 		if err := metadata.ValidateTopicName(r.ResourceName); err != nil {
 			return nil, codeOf(err), messageOf(err)
 		}
-		topic, ok := s.deps.View.Topic(r.ResourceName)
-		if !ok {
-			return nil, codeUnknownTopicOrPartition, fmt.Sprintf("no topic %q", r.ResourceName)
+		topic, err := look.named(r.ResourceName)
+		if err != nil {
+			return nil, codeOf(err), messageOf(err)
 		}
 		for _, e := range metadata.DescribeConfigs(topic.Configs) {
 			entries = append(entries, describedConfig{ConfigEntry: e, source: sourceOf(e)})

@@ -190,7 +190,8 @@ func (f *fakeCluster) Fetch(ctx context.Context, req fetch.Request) fetch.Respon
 		resp, size := f.read(req)
 		grown := f.grown
 		f.mu.Unlock()
-		if size >= req.MinBytes && size > 0 || req.MaxWait == 0 {
+		failed := slices.ContainsFunc(resp.Partitions, func(p fetch.PartitionResponse) bool { return p.Err != nil })
+		if size >= req.MinBytes && size > 0 || req.MaxWait == 0 || failed {
 			return resp
 		}
 		if f.parked != nil {

@@ -62,8 +62,9 @@ func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait t
 		places []int // ask.Partitions[i] is answered in results[places[i]]
 		seen   = make(map[record.Partition]bool)
 	)
+	look := s.lookup(c.polls)
 	for _, t := range fr.topics {
-		topic, unknown := s.fetchTopic(t, version)
+		topic, unknown := look.topic(t.name, t.id, version)
 		for _, p := range t.partitions {
 			part := record.Partition{Topic: topic.ID, Index: p.index}
 			res := fetchResult{highWatermark: -1, lastStable: -1, logStart: -1}
@@ -96,20 +97,18 @@ func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait t
 	return results, response
 }
 
-func (s *Server) fetchTopic(t fetchTopic, version int16) (metadata.Topic, code) {
-	return s.produceTopic(produceTopic{name: t.name, id: t.id}, version)
-}
-
 // read asks the reader, and once more where an offset is out of range: the View may merely be behind, and a consumer
-// that hears OFFSET_OUT_OF_RANGE throws its position away.
+// that hears OFFSET_OUT_OF_RANGE throws its position away. What is then at the end of the log is waited for, as long as the
+// client does.
 func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) fetch.Response {
+	begun := s.deps.Now()
 	response := s.deps.Reader.Fetch(ctx, ask)
 	parts := response.Partitions
 	for _, p := range parts {
 		if !errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
 			continue
 		}
-		if err := s.fresh(ctx); err != nil {
+		if err := s.fresh(ctx, freshTimeout); err != nil {
 			for i := range parts {
 				if errors.Is(parts[i].Err, metadata.ErrOffsetOutOfRange) {
 					parts[i] = fetch.PartitionResponse{Err: err}
@@ -117,21 +116,12 @@ func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) f
 			}
 			return response
 		}
-		ask.MaxWait = 0
+		ask.MaxWait = max(0, ask.MaxWait-s.deps.Now().Sub(begun))
 		room.giveBack() // the first answer is dropped
 		response.Release()
 		return s.deps.Reader.Fetch(ctx, ask)
 	}
 	return response
-}
-
-// freshTimeout bounds how long an offset that seems out of range is doubted before the client is told to come again.
-const freshTimeout = 10 * time.Second
-
-func (s *Server) fresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
-	defer cancel()
-	return s.deps.Fresh(ctx)
 }
 
 // fetched turns the reader's answer about one partition into ours.

@@ -105,7 +105,7 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 	case *kmsg.InitProducerIDRequest:
 		return s.initProducerID(ctx, msg)
 	case *kmsg.DescribeConfigsRequest:
-		return s.describeConfigs(msg)
+		return s.describeConfigs(ctx, msg)
 	case *kmsg.DescribeClusterRequest:
 		return s.describeCluster(c.caller(req), msg)
 	case *kmsg.FindCoordinatorRequest:

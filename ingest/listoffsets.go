@@ -28,7 +28,7 @@ const parallelLookups = 16
 // first offset whose record's timestamp is at least the one asked for. v2 brings isolation levels, v4 leader epochs.
 func (s *Server) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := kmsg.NewPtrListOffsetsResponse()
-	fresh := s.deps.Fresh(ctx) // once for the whole request
+	fresh := s.fresh(ctx, freshTimeout) // once for the whole request, and before topics are looked for
 	twice := make(map[record.Partition]int)
 	for _, t := range req.Topics {
 		topic, ok := s.deps.View.Topic(t.Topic)
@@ -55,6 +55,8 @@ func (s *Server) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) 
 			part := record.Partition{Topic: topic.ID, Index: p.Partition}
 			var c code
 			switch {
+			case !known && fresh != nil:
+				c = codeOf(fresh)
 			case !known || p.Partition < 0 || p.Partition >= topic.Partitions:
 				c = codeUnknownTopicOrPartition
 			case twice[part] > 1:
@@ -148,7 +150,7 @@ func oldStyle(p kmsg.ListOffsetsRequestTopicPartition, offset record.Offset, bou
 // watermark: no client finds a truncation that never was.
 func (s *Server) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
 	resp := kmsg.NewPtrOffsetForLeaderEpochResponse()
-	fresh := s.deps.Fresh(ctx)
+	fresh := s.fresh(ctx, freshTimeout)
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		out.Topic = t.Topic
@@ -159,6 +161,8 @@ func (s *Server) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLe
 			answer.LeaderEpoch, answer.EndOffset = -1, -1
 			var c code
 			switch {
+			case !known && fresh != nil:
+				c = codeOf(fresh)
 			case !known || p.Partition < 0 || p.Partition >= topic.Partitions:
 				c = codeUnknownTopicOrPartition
 			case p.CurrentLeaderEpoch > leaderEpoch:

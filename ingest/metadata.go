@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -75,6 +76,9 @@ func (s *Server) namedTopics(ctx context.Context, place routing.Placement, req *
 	seen := make(map[naming]bool)
 	var out []kmsg.MetadataResponseTopic
 	missing := make(map[string]int) // to their places in out
+	// Requests before v4 could not say no.
+	create := s.cfg.AutoCreateTopics && (req.Version < 4 || req.AllowAutoTopicCreation)
+	look := s.lookup(ctx)
 	for _, asked := range req.Topics {
 		id, name := record.TopicID(asked.TopicID), ""
 		if asked.Topic != nil {
@@ -86,29 +90,32 @@ func (s *Server) namedTopics(ctx context.Context, place routing.Placement, req *
 		seen[naming{id, name}] = true
 		switch {
 		case !id.IsZero() && req.Version >= 12:
-			if t, ok := s.deps.View.TopicByID(id); ok {
+			t, err := look.identified(id)
+			if err == nil {
 				out = append(out, metadataTopic(t, place, req))
-			} else {
-				unknown := noTopic(nil, codeUnknownTopicID)
-				unknown.TopicID = id
-				out = append(out, unknown)
+				continue
 			}
+			unknown := noTopic(nil, missingCode(err, codeUnknownTopicID))
+			unknown.TopicID = id
+			out = append(out, unknown)
 		case asked.Topic == nil || !id.IsZero():
 			out = append(out, noTopic(asked.Topic, codeInvalidRequest))
 		default:
-			if t, ok := s.deps.View.Topic(name); ok {
+			t, err := s.mentioned(look, name, create)
+			switch {
+			case err == nil:
 				out = append(out, metadataTopic(t, place, req))
-			} else {
+			case errors.Is(err, metadata.ErrUnknownTopic):
 				missing[name] = len(out)
 				out = append(out, kmsg.MetadataResponseTopic{})
+			default:
+				out = append(out, noTopic(&name, missingCode(err, codeUnknownTopicOrPartition)))
 			}
 		}
 	}
 	if len(missing) == 0 {
 		return out
 	}
-	// Requests before v4 could not say no.
-	create := s.cfg.AutoCreateTopics && (req.Version < 4 || req.AllowAutoTopicCreation)
 	made := s.autoCreate(ctx, missing, create)
 	for name, i := range missing {
 		if answer := made[name]; answer.code == codeNone {
@@ -118,6 +125,27 @@ func (s *Server) namedTopics(ctx context.Context, place routing.Placement, req *
 		}
 	}
 	return out
+}
+
+// mentioned finds a topic by name. One that will be created if it is missing needs no second look: the log knows it then.
+func (s *Server) mentioned(look *lookup, name string, create bool) (metadata.Topic, error) {
+	if !create {
+		return look.named(name)
+	}
+	t, ok := s.deps.View.Topic(name)
+	if !ok {
+		return t, unknownTopic(name)
+	}
+	return t, nil
+}
+
+// missingCode is unknown for a topic that does not exist, and LEADER_NOT_AVAILABLE, upon which clients ask again, where that
+// could not be found out.
+func missingCode(err error, unknown code) code {
+	if errors.Is(err, metadata.ErrUnknownTopic) {
+		return unknown
+	}
+	return codeLeaderNotAvailable
 }
 
 type autoCreated struct {

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -94,8 +95,9 @@ func (s *Server) checkProduce(ctx context.Context, call *produceCall, version in
 		whole, why = codeTransactionalIDDenied, "transactions are not supported"
 	}
 	seen := make(map[record.Partition]int) // to its place in results
+	look := s.lookup(ctx)
 	for _, t := range call.req.topics {
-		topic, unknown := s.produceTopic(t, version)
+		topic, unknown := look.topic(t.name, t.id, version)
 		for _, p := range t.partitions {
 			place := len(call.results)
 			call.results = append(call.results, produceResult{baseOffset: -1, logAppendTime: -1, logStartOffset: -1})
@@ -131,20 +133,17 @@ func (s *Server) checkProduce(ctx context.Context, call *produceCall, version in
 	call.dropRefused()
 }
 
-// produceTopic finds the topic, or gives the code of not finding it.
-func (s *Server) produceTopic(t produceTopic, version int16) (metadata.Topic, code) {
+// topic finds the topic that a Produce or Fetch request means, or gives the code of not finding it.
+func (l *lookup) topic(name string, id record.TopicID, version int16) (metadata.Topic, code) {
 	if version >= 13 {
-		topic, ok := s.deps.View.TopicByID(t.id)
-		if !ok {
-			return topic, codeUnknownTopicID
+		t, err := l.identified(id)
+		if errors.Is(err, metadata.ErrUnknownTopic) {
+			return t, codeUnknownTopicID
 		}
-		return topic, codeNone
+		return t, readCode(err)
 	}
-	topic, ok := s.deps.View.Topic(t.name)
-	if !ok {
-		return topic, codeUnknownTopicOrPartition
-	}
-	return topic, codeNone
+	t, err := l.named(name)
+	return t, readCode(err)
 }
 
 // checkBatch holds the records of one partition against Kafka's rules: exactly one batch of format v2, within the

@@ -138,7 +138,7 @@ func (a *admitTwice) Fetch(ctx context.Context, req fetch.Request) fetch.Respons
 func TestASecondReadGivesBackWhatTheFirstTook(t *testing.T) {
 	room := &replyRoom{replies: newByteBudget(1 << 20), large: newByteBudget(1)}
 	a := &admitTwice{room: room, t: t}
-	s := &Server{deps: Deps{Reader: a, Fresh: func(context.Context) error { return nil }}}
+	s := &Server{deps: Deps{Reader: a, Now: time.Now, Fresh: func(context.Context) error { return nil }}}
 	s.read(t.Context(), fetch.Request{Admit: room.admit}, room)
 	if a.calls != 2 {
 		t.Errorf("%d calls, want 2", a.calls)
