@@ -17,7 +17,6 @@ import (
 	"github.com/bargedata/barge/console"
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
-	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
 )
@@ -57,6 +56,9 @@ const startPatience = 5 * time.Minute
 func New(cfg Config, parts Parts) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if isPostgres(cfg.Metadata) {
+		cfg.InlineBytes = 0 // a database is no place for what producers send
 	}
 	if parts.Logger == nil || parts.Env == nil || parts.Now == nil {
 		return nil, errors.New("barge.New: Logger, Env and Now are needed")
@@ -185,8 +187,11 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 	store := objectstore.WithRetry(meter, retries, a.parts.Now, a.entropy.rand(), a.log)
 	var cluster string
 	err := a.patiently(ctx, func() (err error) {
-		if cluster, err = joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, a.parts.Now(), a.entropy); err != nil {
+		if cluster, err = joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, storeFormat(a.cfg.Metadata), a.parts.Now(), a.entropy); err != nil {
 			return err
+		}
+		if isPostgres(a.cfg.Metadata) {
+			return nil // nothing rests on a race for a key
 		}
 		if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
 			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
@@ -208,10 +213,10 @@ func (a *Agent) patiently(ctx context.Context, step func() error) error {
 	defer over.Stop()
 	for wait := time.Second; ; wait = min(2*wait, 10*time.Second) {
 		err := step()
-		if !errors.Is(err, objectstore.ErrUnknown) || ctx.Err() != nil {
+		if !weather(err) || ctx.Err() != nil {
 			return err
 		}
-		a.log.WarnContext(ctx, "the store does not answer; trying again", "store", redact(a.cfg.Store), "after", wait, "err", err)
+		a.log.WarnContext(ctx, "store or metadata log do not answer; trying again", "store", redact(a.cfg.Store), "metadata", RedactMetadata(a.cfg.Metadata), "after", wait, "err", err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -223,6 +228,11 @@ func (a *Agent) patiently(ctx context.Context, step func() error) error {
 			return err
 		}
 	}
+}
+
+// weather tells what passes by itself: a store, or a metadata log, that does not answer.
+func weather(err error) bool {
+	return errors.Is(err, objectstore.ErrUnknown) || errors.Is(err, metadata.ErrUnknown)
 }
 
 // sleep waits, or returns ctx's error.
@@ -249,10 +259,26 @@ func storeHint(err error) error {
 func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string) error {
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopInner()
-	log, err := bucketlog.New(store, bucketlog.Config{Prefix: "meta/0"}, a.entropy.id16, a.log)
+	var log *OpenedLog
+	err := a.patiently(ctx, func() (err error) {
+		log, err = OpenLog(ctx, LogConfig{
+			Metadata: a.cfg.Metadata, Store: store, Cluster: cluster, Create: true, IDs: a.entropy.id16, Now: a.parts.Now, Logger: a.log,
+		})
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	defer log.Close()
+	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(beside) }()
+	defer func() {
+		stopBeside()
+		if err := <-ended; err != nil {
+			a.log.WarnContext(ctx, "metadata log", "err", err)
+		}
+	}()
 	var view *metadata.View
 	var sequencer *metadata.Sequencer
 	var sequenced chan error
@@ -260,7 +286,7 @@ func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objec
 		view, sequenced = metadata.NewView(), make(chan error, 1)
 		// An agent that is too old for this log finds out before it takes it from one that is not. Whatever else is wrong, the
 		// sequencer meets too.
-		if _, err := metadata.Follow(ctx, log, view, sleep); errors.Is(err, metadata.ErrNewer) || errors.Is(err, objectstore.ErrUnknown) {
+		if _, err := metadata.Follow(ctx, log, view, sleep); errors.Is(err, metadata.ErrNewer) || weather(err) {
 			return fmt.Errorf("metadata log: %w", err)
 		}
 		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised(), OnInline: a.keepInline}, log, view, a.parts.Now, a.entropy.id16, a.log)

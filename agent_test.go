@@ -494,7 +494,7 @@ func TestClaimsOfADeadAgentEndWithItsSession(t *testing.T) {
 func TestAStoreThatIsNotOursIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ key, body, want string }{
 		"other objects": {"photos/cat.jpg", "x", "photos/cat.jpg"},
-		"later format":  {"cluster.json", `{"id":"c","format":2}`, "upgrade"},
+		"later format":  {"cluster.json", `{"id":"c","format":3}`, "upgrade"},
 		"damaged":       {"cluster.json", `{"id":`, "cluster.json"},
 	} {
 		t.Run(name, func(t *testing.T) {

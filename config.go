@@ -26,7 +26,7 @@ const (
 // Config holds the settings of one agent: plain values, each with a default in DefaultConfig. Validate before use.
 type Config struct {
 	Store     string // file:///dir or s3://bucket/prefix?endpoint=...&region=...
-	Metadata  string // "bucket": the fenced log lies in Store
+	Metadata  string // "bucket": the fenced log lies in Store; or postgres://user:password@host:port/database
 	ClusterID string // refuse a store of another cluster; empty: take the store's, or a new one
 	Listen    string // Kafka address; port 0 chooses a free one
 	Advertise string // host:port clients are told; empty: the bound address
@@ -58,7 +58,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Store:               "file://./barge-data",
-		Metadata:            "bucket",
+		Metadata:            MetadataBucket,
 		Listen:              "127.0.0.1:9092",
 		HTTP:                "127.0.0.1:8080",
 		Roles:               []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
@@ -114,8 +114,8 @@ func (c Config) Validate() error {
 	if !strings.HasPrefix(c.Store, "file://") && !strings.HasPrefix(c.Store, "s3://") {
 		bad("store %q: want file:///directory or s3://bucket/prefix?endpoint=...&region=...", c.Store)
 	}
-	if c.Metadata != "bucket" {
-		bad("metadata %q: only \"bucket\" is available", c.Metadata)
+	if err := CheckMetadata(c.Metadata); err != nil {
+		bad("metadata: %w", err) // its value may hold a password
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		bad("listen %q: want host:port: %w", c.Listen, err)

@@ -48,19 +48,28 @@ func OpenStore(ctx context.Context, rawURL string, create bool, env func(string)
 func redact(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return rawURL
+		scheme, _, _ := strings.Cut(rawURL, "://")
+		return scheme + "://(not an URL)" // what it holds may be a password
 	}
 	return u.Redacted()
 }
 
 const probedKey = "meta/probed-bucketlog"
 
+// storeFormat is the format of a store whose cluster begins with that --metadata.
+func storeFormat(rawMetadata string) int {
+	if isPostgres(rawMetadata) {
+		return metadata.StoreFormat
+	}
+	return 1
+}
+
 // joinCluster returns the id of the cluster the store belongs to, making the store ours when it is empty. A store of another
 // cluster, of a later format, or with foreign objects in it is refused.
-func joinCluster(ctx context.Context, store objectstore.Store, name, wantID string, now time.Time, ids *entropy) (string, error) {
+func joinCluster(ctx context.Context, store objectstore.Store, name, wantID string, format int, now time.Time, ids *entropy) (string, error) {
 	body, err := store.Get(ctx, metadata.ClusterKey, metadata.MaxClusterBytes)
 	if errors.Is(err, objectstore.ErrNotFound) {
-		body, err = createCluster(ctx, store, wantID, now, ids)
+		body, err = createCluster(ctx, store, wantID, format, now, ids)
 	}
 	if err != nil {
 		return "", fmt.Errorf("store %s: %w", name, err)
@@ -75,7 +84,7 @@ func joinCluster(ctx context.Context, store objectstore.Store, name, wantID stri
 	return c.ID, nil
 }
 
-func createCluster(ctx context.Context, store objectstore.Store, id string, now time.Time, ids *entropy) ([]byte, error) {
+func createCluster(ctx context.Context, store objectstore.Store, id string, format int, now time.Time, ids *entropy) ([]byte, error) {
 	there, err := store.List(ctx, "", "", 1)
 	if err != nil {
 		return nil, err
@@ -86,7 +95,7 @@ func createCluster(ctx context.Context, store objectstore.Store, id string, now 
 	if id == "" {
 		id = ids.id()
 	}
-	body, err := json.Marshal(metadata.Cluster{ID: id, Format: metadata.StoreFormat, Created: now.UTC().Format(time.RFC3339)})
+	body, err := json.Marshal(metadata.Cluster{ID: id, Format: format, Created: now.UTC().Format(time.RFC3339)})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bargedata/barge"
 	"github.com/bargedata/barge/compactor/fsck"
+	"github.com/bargedata/barge/objectstore"
 )
 
 // findingsError makes the exit status tell that something is wrong; what it is has been told.
@@ -22,6 +24,7 @@ func (e findingsError) Error() string { return fmt.Sprintf("%d findings", e.n) }
 func (a *app) fsckCommand() *cobra.Command {
 	var out outputFlag
 	var at storeFlag
+	var logAt metadataFlag
 	var mend, force bool
 	verify := "full"
 	cmd := &cobra.Command{
@@ -37,6 +40,7 @@ Each finding is one line: how bad it is, which object, what is wrong with it, an
 when something was found or the check could not be made, and 2 for a command line that cannot be understood. docs/fsck.md has the details.`,
 		Example: `  barge fsck --store file:///var/lib/barge
   barge fsck --store 's3://bucket/prefix?endpoint=http://127.0.0.1:7070&region=us-east-1' --verify refs -o json
+  barge fsck --store file:///var/lib/barge --metadata postgres://barge@db/barge
   barge fsck --store file:///var/lib/barge --repair`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,13 +53,18 @@ when something was found or the check could not be made, and 2 for a command lin
 			if mend && verify != "full" {
 				return usagef("--repair reads everything: leave --verify %s out", verify)
 			}
-			return a.runFsck(cmd.Context(), fsckRun{at: at, full: verify == "full", json: out.json(), repair: mend, force: force})
+			rawMetadata, err := a.metadata(cmd, logAt)
+			if err != nil {
+				return err
+			}
+			return a.runFsck(cmd.Context(), fsckRun{at: at, metadata: rawMetadata, full: verify == "full", json: out.json(), repair: mend, force: force})
 		},
 	}
 	cmd.Flags().StringVar(&verify, "verify", verify, "`what` to read: full reads every byte, refs lists objects and compares sizes")
 	cmd.Flags().BoolVar(&mend, "repair", false, "mend what can be mended; agents must be stopped")
 	cmd.Flags().BoolVar(&force, "force", false, "with --repair: take agents whose sessions are open for dead, and fence them")
 	a.registerStore(cmd.Flags(), &at)
+	a.registerMetadata(cmd.Flags(), &logAt)
 	out.register(cmd.Flags())
 	return cmd
 }
@@ -63,6 +72,7 @@ when something was found or the check could not be made, and 2 for a command lin
 // fsckRun is what the flags ask for.
 type fsckRun struct {
 	at                        storeFlag
+	metadata                  string
 	full, json, repair, force bool
 }
 
@@ -72,6 +82,11 @@ func (a *app) runFsck(ctx context.Context, run fsckRun) error {
 		return err
 	}
 	o := fsck.Options{Full: run.full, ReadAhead: 8, Now: a.now}
+	closeLog, err := a.logToCheck(ctx, store, run.metadata, &o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", string(run.at), err)
+	}
+	defer closeLog()
 	if isTerminal(a.stderr) {
 		o.Progress = a.progress()
 	}
@@ -97,6 +112,21 @@ func (a *app) runFsck(ctx context.Context, run fsckRun) error {
 		return fmt.Errorf("%s: %w", string(run.at), err)
 	}
 	return a.printReport(report, a.now().Sub(began), run.json)
+}
+
+// logToCheck tells the check where the metadata log lies. A store that is too damaged to say so is checked as one of the bucket's.
+func (a *app) logToCheck(ctx context.Context, store objectstore.Store, rawMetadata string, o *fsck.Options) (closeLog func(), err error) {
+	log, err := a.openLog(ctx, store, rawMetadata)
+	if err != nil && (rawMetadata != barge.MetadataBucket || errors.Is(err, barge.ErrLogPlace)) {
+		return nil, err
+	}
+	if err != nil {
+		return func() {}, nil //nolint:nilerr // the check finds it, and tells more
+	}
+	if o.LogPrefix = log.Place().Prefix; log.Postgres() {
+		o.Log, o.LogPrefix = log, barge.RedactMetadata(rawMetadata)
+	}
+	return log.Close, nil
 }
 
 // randomID is truly random: fencing rests on it. Go's reader of randomness does not fail.

@@ -160,12 +160,11 @@ func demoSettings() []setting {
 }
 
 func metadataSetting() setting {
-	s := textSetting("metadata", "engine", "where the order of records is kept: bucket, beside the data", func(v *values) *string { return &v.Metadata })
+	s := textSetting("metadata", "engine", "where the order of records is kept: bucket, beside the data, or postgres://user:password@host:port/database", func(v *values) *string { return &v.Metadata })
 	set := s.set
 	s.set = func(v *values, text string) error {
-		// The URL is not repeated: it holds a password.
-		if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
-			return errors.New("a metadata log in PostgreSQL is not built yet; use bucket")
+		if err := barge.CheckMetadata(text); err != nil {
+			return err // does not repeat the URL, which holds a password
 		}
 		return set(v, text)
 	}

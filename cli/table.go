@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bargedata/barge"
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/tableflow"
 	"github.com/bargedata/barge/tableflow/delta"
@@ -37,6 +38,40 @@ type storeFlag string
 
 func (a *app) registerStore(flags *pflag.FlagSet, s *storeFlag) {
 	flags.StringVar((*string)(s), "store", cmp.Or(a.env("BARGE_STORE"), barge.DefaultConfig().Store), "`url` of the store, as the agent's; also BARGE_STORE")
+}
+
+// metadataFlag is --metadata of the verbs that read the metadata log themselves.
+type metadataFlag string
+
+func (a *app) registerMetadata(flags *pflag.FlagSet, m *metadataFlag) {
+	flags.StringVar((*string)(m), "metadata", barge.MetadataBucket, "`engine` of the metadata log, as the agent's; also BARGE_METADATA, which may hold a password")
+}
+
+// metadata is what the flag says, or else the variable: as the flag's default, the help would tell its password.
+func (a *app) metadata(cmd *cobra.Command, m metadataFlag) (string, error) {
+	raw, origin := string(m), "flag --metadata"
+	if env := a.env("BARGE_METADATA"); env != "" && !cmd.Flags().Changed("metadata") {
+		raw, origin = env, "environment BARGE_METADATA"
+	}
+	if err := barge.CheckMetadata(raw); err != nil {
+		return "", configError{fmt.Errorf("metadata (%s): %w", origin, err)}
+	}
+	return raw, nil
+}
+
+// openLog opens the metadata log of the cluster that the store belongs to, without making one.
+func (a *app) openLog(ctx context.Context, store objectstore.Store, rawMetadata string) (*barge.OpenedLog, error) {
+	body, err := store.Get(ctx, metadata.ClusterKey, metadata.MaxClusterBytes)
+	if err != nil {
+		return nil, fmt.Errorf("which cluster the store belongs to: %w", err)
+	}
+	cluster, err := metadata.ParseCluster(body)
+	if err != nil {
+		return nil, err
+	}
+	return barge.OpenLog(ctx, barge.LogConfig{
+		Metadata: rawMetadata, Store: store, Cluster: cluster.ID, IDs: randomID, Now: a.now, Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 // open opens the store for reading. Transient faults of a server are retried, at most 60 s.

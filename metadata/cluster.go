@@ -16,8 +16,9 @@ const (
 // SecretKey is where a store keeps the secret of its agents, or what one that is kept elsewhere is recognized by.
 const SecretKey = "meta/secret"
 
-// StoreFormat is the version of the layout of a store as a whole that this binary writes, and the highest it reads.
-const StoreFormat = 1
+// StoreFormat is the highest version of the layout of a store as a whole that this binary reads. It writes 1, or 2 for a cluster whose log
+// does not lie in the bucket: binaries that know 1 alone would begin another log there.
+const StoreFormat = 2
 
 // ErrStoreFormat says that the store has a later format than this binary knows.
 var ErrStoreFormat = errors.New("unknown store format")

@@ -14,7 +14,7 @@ func TestParseClusterRefusesWhatNoAgentWrote(t *testing.T) {
 	}
 	for body, want := range map[string]error{
 		``: metadata.ErrCorrupt, `{}`: metadata.ErrCorrupt, `{"id":1}`: metadata.ErrCorrupt, `[]`: metadata.ErrCorrupt,
-		`{"id":"a","format":2}`: metadata.ErrStoreFormat,
+		`{"id":"a","format":3}`: metadata.ErrStoreFormat,
 	} {
 		if _, err := metadata.ParseCluster([]byte(body)); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", body, err, want)

@@ -38,6 +38,8 @@ var (
 	// ErrNewer: the log was written by a newer barge than this one, which must stop: what it does not understand it can not
 	// apply. The text names both numbers.
 	ErrNewer = errors.New("a newer barge is needed")
+	// ErrMoved: this log has ended, and another one goes on for the cluster.
+	ErrMoved = errors.New("the metadata log was moved from here by `barge metadata copy`")
 	// ErrCorrupt: bytes of the log or a snapshot fail their checks.
 	ErrCorrupt = errors.New("metadata corrupt")
 )

@@ -12,6 +12,10 @@ import "fmt"
 // A log begins at level 1. Its level is raised by a RaiseLevel once all open sessions understand more, and never goes down.
 const MaxLevel = 3
 
+// LevelMoved is the level of a log that was moved elsewhere (`barge metadata copy`): its last entry raises it, so that no agent, older
+// ones included, goes on with it.
+const LevelMoved = 1 << 30
+
 // understands is the highest level the agent told; one that told none is older than levels.
 func (a *AgentInfo) understands() uint32 { return max(a.Level, 1) }
 
@@ -32,8 +36,12 @@ func (v *View) Level() uint32 {
 	return v.state.level
 }
 
-// CheckLevel returns ErrNewer when a log of that level is beyond this barge: it must apply nothing more and stop.
+// CheckLevel returns ErrNewer when a log of that level is beyond this barge: it must apply nothing more and stop. With ErrMoved it is not
+// a later barge that goes on, but a log elsewhere.
 func CheckLevel(level uint32) error {
+	if level == LevelMoved {
+		return fmt.Errorf("%w: %w; if the copy was interrupted, run it again", ErrNewer, ErrMoved)
+	}
 	if level > MaxLevel {
 		return newer("the metadata log is at level", uint64(level), MaxLevel)
 	}

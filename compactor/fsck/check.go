@@ -19,6 +19,9 @@ type Options struct {
 	// Full reads every byte that the log refers to. Without it objects are listed and their sizes compared, the log is read from
 	// its newest snapshot and each table from its newest checkpoint on.
 	Full bool
+	// Log is a log that does not lie in the store, opened by the caller; Repair appends to it. nil: it lies in the store under LogPrefix.
+	// LogPrefix is then what findings call it.
+	Log Log
 	// LogPrefix is where the metadata log lies, default "meta/0".
 	LogPrefix string
 	// ReadAhead is how many slots of the log are read side by side, default 1: no goroutines.
@@ -71,6 +74,21 @@ type Store interface {
 	List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error)
 }
 
+// Log is what a check needs of a metadata log.
+type Log interface {
+	metadata.Log
+	Inspect(ctx context.Context, all bool, v metadata.Visitor) (*metadata.Inspection, error)
+	WithInline(store objectstore.Store) objectstore.Store
+}
+
+// openLog returns the log of a store: the one that was given, or the one that lies in it.
+func (o Options) openLog(store bucketlog.Store, ids func() [16]byte) (Log, error) {
+	if o.Log != nil {
+		return o.Log, nil
+	}
+	return bucketlog.New(store, bucketlog.Config{Prefix: o.LogPrefix, ReadAhead: o.ReadAhead}, ids, o.Logger)
+}
+
 // readOnly makes an objectstore.Store of a Store, for parts that ask for one: it refuses to write.
 type readOnly struct{ Store }
 
@@ -104,7 +122,7 @@ func Check(ctx context.Context, store Store, o Options) (Report, error) {
 type checker struct {
 	o      Options
 	store  objectstore.Store
-	log    *bucketlog.Log
+	log    Log
 	view   *metadata.View
 	refs   *references // what view refers to
 	report Report
@@ -122,7 +140,7 @@ func newChecker(store Store, o Options) (*checker, error) {
 		return nil, errors.New("fsck: Options.Now is needed")
 	}
 	ro := readOnly{store}
-	log, err := bucketlog.New(ro, bucketlog.Config{Prefix: o.LogPrefix, ReadAhead: o.ReadAhead}, func() [16]byte { return [16]byte{} }, o.Logger)
+	log, err := o.openLog(ro, func() [16]byte { return [16]byte{} })
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/bargedata/barge/metadata"
-	"github.com/bargedata/barge/metadata/bucketlog"
+	"github.com/bargedata/barge/metadata/pglog"
 	"github.com/bargedata/barge/objectstore"
 )
 
@@ -16,7 +16,7 @@ import (
 func (c *checker) logObjects(ctx context.Context) error {
 	c.o.Progress("the metadata log")
 	r := &replay{checker: c}
-	in, err := c.log.Inspect(ctx, c.o.Full, bucketlog.Visitor{Snapshot: r.snapshot, Entry: r.entry, Break: r.broken})
+	in, err := c.log.Inspect(ctx, c.o.Full, metadata.Visitor{Snapshot: r.snapshot, Entry: r.entry, Break: r.broken})
 	if err != nil {
 		return err
 	}
@@ -35,16 +35,19 @@ func (c *checker) logObjects(ctx context.Context) error {
 }
 
 // logFault tells what a fault means to whoever starts from the log.
-func logFault(f bucketlog.Fault, in *bucketlog.Inspection) Finding {
+func logFault(f metadata.Fault, in *metadata.Inspection) Finding {
 	found := Finding{Severity: Error, Key: f.Key, What: f.Err.Error()}
 	switch {
 	case f.Snapshot:
 		found.Kind = LogSnapshot
 		found.Severity = Warning
 		found.Do = "agents start from an older one and the slots after it; --repair deletes it and leaves a new one"
-		if in.HasBase || in.Boundary == 0 {
+		switch {
+		case in.Objects == 0 && (in.HasBase || in.Boundary == 0): // in a database
+			found.Do = "agents start from an older one and the entries after it; the next checkpoints replace it"
+		case in.HasBase || in.Boundary == 0:
 			found.fix = fix{drop: f.Key}
-		} else {
+		default:
 			found.Severity = Error
 			found.Do = "no other snapshot is usable and older slots are gone: bring a snapshot back from a copy of the store"
 		}
@@ -76,7 +79,7 @@ func (r *replay) begin(seq uint64) {
 func (r *replay) snapshot(seq uint64, body []byte) error {
 	r.begin(seq)
 	stored, err := metadata.DecodeState(body)
-	key := fmt.Sprintf("%s/snapshot/%020d", r.checker.o.LogPrefix, seq)
+	key := r.checker.snapshotName(seq)
 	found := Finding{Severity: Error, Kind: LogSnapshotState, Key: key}
 	switch {
 	case err != nil:
@@ -93,9 +96,12 @@ func (r *replay) snapshot(seq uint64, body []byte) error {
 		r.state = stored
 		return nil
 	}
-	if r.state != nil && r.sure {
+	switch {
+	case r.state != nil && r.sure && r.checker.o.Log != nil:
+		found.Do = "agents that start from it differ from those that followed the log: keep a copy of the database, report it, and delete that row of the table snapshot"
+	case r.state != nil && r.sure:
 		found.fix = fix{drop: key}
-	} else {
+	default:
 		found.Do = "it or an older one is wrong, and nothing tells which: keep a copy of the store, and report it"
 	}
 	r.checker.unsound = true
@@ -114,7 +120,7 @@ func (r *replay) entry(e metadata.LogEntry) error {
 		return nil
 	}
 	r.checker.add(Finding{
-		Severity: Error, Kind: LogSlot, Key: fmt.Sprintf("%s/log/%020d", r.checker.o.LogPrefix, e.Seq), What: damaged.Error(),
+		Severity: Error, Kind: LogSlot, Key: r.checker.entryName(e.Seq), What: damaged.Error(),
 		Do: "entries from here on cannot be replayed: bring the slot back from a copy of the store, or upgrade barge if it is of a later version",
 	})
 	r.state = nil
@@ -126,6 +132,21 @@ func (r *replay) broken(uint64) error {
 	return nil
 }
 
+// snapshotName and entryName are what findings call a part of the log: its key, or that it lies in a database.
+func (c *checker) snapshotName(seq uint64) string {
+	if c.o.Log != nil {
+		return fmt.Sprintf("%s snapshot %d", c.o.LogPrefix, seq)
+	}
+	return fmt.Sprintf("%s/snapshot/%020d", c.o.LogPrefix, seq)
+}
+
+func (c *checker) entryName(seq uint64) string {
+	if c.o.Log != nil {
+		return fmt.Sprintf("%s entry %d", c.o.LogPrefix, seq)
+	}
+	return fmt.Sprintf("%s/log/%020d", c.o.LogPrefix, seq)
+}
+
 // probed and probing are what the race probe leaves under meta/.
 const (
 	probedKey   = "meta/probed-bucketlog"
@@ -134,11 +155,10 @@ const (
 
 // metaArea explains what lies under meta/ beside the log.
 func (c *checker) metaArea(ctx context.Context) error {
-	own := c.o.LogPrefix + "/"
 	return c.each(ctx, "meta/", "", func(o objectstore.Object) bool {
 		c.report.Counts.Listed.add(o.Size)
 		switch {
-		case strings.HasPrefix(o.Key, own), o.Key == probedKey, o.Key == metadata.SecretKey:
+		case c.logArea(o.Key), o.Key == probedKey, o.Key == metadata.SecretKey:
 			c.report.Counts.Log.add(o.Size)
 		case strings.HasPrefix(o.Key, probePrefix):
 			c.report.Counts.Waiting.add(o.Size)
@@ -148,6 +168,18 @@ func (c *checker) metaArea(ctx context.Context) error {
 		}
 		return true
 	})
+}
+
+// logArea tells keys of a log in the bucket, of one that was moved away or only half copied, of the places a log has had, and of witnesses.
+func (c *checker) logArea(key string) bool {
+	if strings.HasPrefix(key, c.o.LogPrefix+"/") || strings.HasPrefix(key, metadata.FirstLogPrefix+"/") || strings.HasPrefix(key, metadata.MovedLogPrefix) {
+		return true
+	}
+	if _, ok := metadata.LogPlaceNumber(key); ok {
+		return true
+	}
+	_, ok := pglog.ParseWitness(key)
+	return ok
 }
 
 // strangers finds what lies beside the places that agents use.

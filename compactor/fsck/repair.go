@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/bargedata/barge/metadata"
-	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
 )
 
@@ -222,7 +221,7 @@ func (r *repairer) sweep(ctx context.Context) error {
 
 // withLog takes the log, seals the sessions that are open, does work, and leaves a snapshot.
 func (r *repairer) withLog(ctx context.Context, work func(context.Context) error) error {
-	log, err := bucketlog.New(r.store, bucketlog.Config{Prefix: r.o.LogPrefix, ReadAhead: r.o.ReadAhead}, r.ro.IDs, r.o.Logger)
+	log, err := r.o.openLog(r.store, r.ro.IDs)
 	if err != nil {
 		return err
 	}

@@ -10,51 +10,12 @@ import (
 	"github.com/bargedata/barge/objectstore"
 )
 
-// Visitor hears what Inspect reads, in the order of the log. An error ends the walk and comes back as it is.
-type Visitor struct {
-	// Snapshot gives a whole snapshot, the state before slot seq, before Entry gives that slot. The bytes are the callee's.
-	Snapshot func(seq uint64, body []byte) error
-	// Entry gives a slot that is whole and chains to the one before.
-	Entry func(e metadata.LogEntry) error
-	// Break tells that the next slot is not the one after the last: what was folded so far leads no further.
-	Break func(next uint64) error
-}
-
-// Inspection is what a look at every object of a log found.
-type Inspection struct {
-	Boundary  uint64
-	Next      uint64 // the end of the log
-	Base      uint64 // where readers start: the newest usable snapshot, 0 without one
-	HasBase   bool
-	Slots     int // read and whole
-	Snapshots int // likewise
-	Faults    []Fault
-	// Leftover keys are of no use any more and go with the next truncation or checkpoint: slots below the boundary, boundaries
-	// below the newest, snapshots beyond those kept. Foreign keys are of no form this engine uses. At most
-	// MaxListed of each.
-	Leftover, Foreign []string
-	Objects           int64 // under the log's prefix
-	Bytes             int64
-}
-
-// MaxListed bounds how many keys of a kind Inspect names.
-const MaxListed = 10_000
-
-// Fault is one thing wrong with a log.
-type Fault struct {
-	Key      string
-	Seq      uint64
-	Snapshot bool  // a snapshot; otherwise a slot
-	Missing  bool  // the slot is not there though later ones are; otherwise it is damaged
-	Err      error // wraps metadata.ErrCorrupt
-}
-
 // Inspect looks at every object of the log and gives its snapshots and slots to v: from the boundary on with all, otherwise from the
 // newest usable snapshot on. It only reads and may run beside a writer: what a truncation or a checkpoint takes away meanwhile is no
 // fault, and slots appended after the walk has met the end are not seen. Memory: one snapshot, Config.ReadAhead slots,
-// and the names above. Errors: the store's; damage is no error but a Fault.
-func (l *Log) Inspect(ctx context.Context, all bool, v Visitor) (*Inspection, error) {
-	in := &inspector{log: l, all: all, v: v, out: &Inspection{}}
+// and the names above. Errors: the store's; damage is no error but a metadata.Fault.
+func (l *Log) Inspect(ctx context.Context, all bool, v metadata.Visitor) (*metadata.Inspection, error) {
+	in := &inspector{log: l, all: all, v: v, out: &metadata.Inspection{}}
 	err := in.survey(ctx)
 	if err == nil {
 		err = in.start(ctx)
@@ -71,8 +32,8 @@ func (l *Log) Inspect(ctx context.Context, all bool, v Visitor) (*Inspection, er
 type inspector struct {
 	log *Log
 	all bool
-	v   Visitor
-	out *Inspection
+	v   metadata.Visitor
+	out *metadata.Inspection
 
 	snaps []uint64 // to come, ascending
 	seq   uint64   // slot to come
@@ -129,13 +90,13 @@ func (in *inspector) note(o objectstore.Object) {
 		}
 		return
 	}
-	if len(in.out.Foreign) < MaxListed {
+	if len(in.out.Foreign) < metadata.MaxInspected {
 		in.out.Foreign = append(in.out.Foreign, o.Key)
 	}
 }
 
 func (in *inspector) leftover(key string) {
-	if len(in.out.Leftover) < MaxListed {
+	if len(in.out.Leftover) < metadata.MaxInspected {
 		in.out.Leftover = append(in.out.Leftover, key)
 	}
 }
@@ -162,7 +123,7 @@ func (in *inspector) start(ctx context.Context) error {
 	return nil
 }
 
-func (in *inspector) fault(f Fault) { in.out.Faults = append(in.out.Faults, f) }
+func (in *inspector) fault(f metadata.Fault) { in.out.Faults = append(in.out.Faults, f) }
 
 func (in *inspector) walk(ctx context.Context) error {
 	window := 1
@@ -216,7 +177,7 @@ func (in *inspector) take(ctx context.Context, f fetched) (done bool, err error)
 }
 
 func (in *inspector) damaged(err error) {
-	in.fault(Fault{Key: in.log.slotKey(in.seq), Seq: in.seq, Err: err})
+	in.fault(metadata.Fault{Key: in.log.slotKey(in.seq), Seq: in.seq, Err: err})
 }
 
 // skip goes on at another slot than the next.
@@ -253,7 +214,7 @@ func (in *inspector) missing(ctx context.Context) (done bool, err error) {
 	case next == in.seq: // appended just now
 		return false, nil
 	}
-	in.fault(Fault{
+	in.fault(metadata.Fault{
 		Key: in.log.slotKey(in.seq), Seq: in.seq, Missing: true,
 		Err: fmt.Errorf("slots %d to %d are missing though later ones exist: %w", in.seq, next-1, metadata.ErrCorrupt),
 	})
@@ -274,7 +235,7 @@ func (in *inspector) snapshots(ctx context.Context) error {
 		case gone(err): // pruned meanwhile
 			continue
 		case errors.Is(err, metadata.ErrCorrupt), errors.Is(err, objectstore.ErrTooLarge):
-			in.fault(Fault{Key: key, Seq: seq, Snapshot: true, Err: err})
+			in.fault(metadata.Fault{Key: key, Seq: seq, Snapshot: true, Err: err})
 			continue
 		case err != nil:
 			return err

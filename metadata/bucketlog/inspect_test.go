@@ -171,8 +171,8 @@ func (v *visits) String() string {
 	return out
 }
 
-func (v *visits) visitor() Visitor {
-	return Visitor{
+func (v *visits) visitor() metadata.Visitor {
+	return metadata.Visitor{
 		Snapshot: func(seq uint64, body []byte) error {
 			v.flush()
 			if string(body) != fmt.Sprint(seq) {

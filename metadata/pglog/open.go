@@ -23,8 +23,9 @@ type Config struct {
 	URL string
 	// Cluster is the id of the cluster. It names the PostgreSQL schema, and the log found there must say the same id.
 	Cluster string
-	// Create makes and migrates the schema. Without it a log that is not there, or not of this barge's version, is an error.
-	Create bool
+	// Create makes a log where there is none. Migrate brings the schema of one that is there to this barge's version, and so does
+	// Create. Without them either is an error, and nothing is written.
+	Create, Migrate bool
 	// EntryLife is how long an entry lives at least before Truncate may delete it, by the server's clock. No safety rests on it:
 	// it is for readers that lag, and for whoever has to look at what happened yesterday. Default 24 h.
 	EntryLife time.Duration
@@ -117,7 +118,7 @@ func parse(rawURL string) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// Open connects and returns a handle on the cluster's log; with Config.Create it makes and migrates the schema first. newID makes ids
+// Open connects and returns a handle on the cluster's log; with Config.Create it makes it first. newID makes ids
 // that no other call anywhere makes again; fencing rests on it, so its source must be truly random outside simulations. The pool of
 // connections has goroutines of its own until Close.
 //
@@ -226,6 +227,9 @@ func (l *Log) Close() { l.pool.Close() }
 
 // ID tells this log from every other, another one of the same cluster included: 32 hexadecimal digits.
 func (l *Log) ID() string { return l.id }
+
+// Copied tells a log that began as the copy of another one.
+func (l *Log) Copied() bool { return l.origin != "" }
 
 // sql puts the schema's name in place of the @ of "@.table".
 func (l *Log) sql(query string) string {

@@ -61,11 +61,9 @@ func (l *Log) migrate(ctx context.Context, c *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	if !l.cfg.Create {
-		return l.checkVersion(ctx, c, steps)
-	}
 	err = l.checkVersion(ctx, c, steps)
-	if !errors.Is(err, ErrNoLog) && !errors.Is(err, errOlderSchema) {
+	missing, older := errors.Is(err, ErrNoLog) && l.cfg.Create, errors.Is(err, errOlderSchema) && (l.cfg.Create || l.cfg.Migrate)
+	if !missing && !older {
 		return err // the usual start writes nothing
 	}
 	return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
