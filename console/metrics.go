@@ -26,6 +26,7 @@ type Metrics struct {
 	fetchedBytes  prometheus.Counter
 	errors        *prometheus.CounterVec
 	placed        *prometheus.CounterVec
+	redirected    *prometheus.CounterVec
 	produce       prometheus.Histogram
 	batches       prometheus.Counter
 	producedBytes prometheus.Counter
@@ -82,6 +83,7 @@ func NewMetrics() *Metrics {
 	m.refused = counters("barge_kafka_refused_total", "Connections turned away or closed for a fault of the peer.", "reason")
 	m.errors = counters("barge_kafka_errors_total", "Kafka error codes sent.", "api", "error")
 	m.placed = counters("barge_kafka_placed_total", "Metadata answers, by how the client's zone fared.", "zone")
+	m.redirected = counters("barge_kafka_redirected_total", "Answers that send a client to another agent.", "reason")
 	m.receivedBytes = counter("barge_kafka_received_bytes_total", "Bytes of Kafka requests.")
 	m.sentBytes = counter("barge_kafka_sent_bytes_total", "Bytes of Kafka replies.")
 	m.fetchedBytes = counter("barge_fetched_bytes_total", "Bytes of replies to Fetch.")
@@ -138,6 +140,9 @@ func (m *Metrics) Error(key, code int16) {
 
 // Placed counts a Metadata answer; the outcome is one of a fixed few.
 func (m *Metrics) Placed(outcome string) { m.placed.WithLabelValues(outcome).Inc() }
+
+// Redirected counts an answer that sends a client elsewhere; the reason is one of a fixed few.
+func (m *Metrics) Redirected(reason string) { m.redirected.WithLabelValues(reason).Inc() }
 
 // Refused counts a connection turned away; the reason is one of a fixed few.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }

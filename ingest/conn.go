@@ -50,6 +50,7 @@ type conn struct {
 	turns   atomic.Uint64 // fetches so far
 	tasks   sync.WaitGroup
 
+	steered  steered
 	produces []Pending // not known to be done; reader only
 
 	waiting   atomic.Int64 // replies reserved and not written

@@ -39,7 +39,7 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 	}
 	room := replyRoom{replies: s.replies, large: s.large}
 	defer room.giveBack() // the reply pays for itself then
-	results, response := s.fetchPartitions(c, fr, req.version, wait, &room)
+	results, response := s.fetchPartitions(c, req, fr, wait, &room)
 	for _, res := range results {
 		s.refuse(keyFetch, res.code)
 	}
@@ -50,7 +50,14 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 
 // fetchPartitions returns one result for each partition of the request, in order, and the response whose memory they
 // alias. room is asked for the records' memory.
-func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
+func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
+	version := req.version
+	others, away := s.away(c.caller(req))
+	steer := version >= 11 && fr.rack != "" && fr.rack != s.cfg.Zone && !away
+	if steer {
+		others = s.destinations(c.caller(req))
+	}
+	sent := false
 	var (
 		ask = fetch.Request{
 			MinBytes: int(max(fr.minBytes, 0)),
@@ -79,6 +86,16 @@ func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait t
 				res.code = codeInvalidRequest
 			default:
 				seen[part] = true
+				if away {
+					res.code, res.to, sent = codeNotLeaderOrFollower, others.leader(topic.ID, topic.Partitions, p.index), true
+					break
+				}
+				if steer {
+					if there, ok := s.replica(c, others, fr.rack, part, record.Offset(p.offset)); ok {
+						res, sent = there, true
+						break
+					}
+				}
 				ask.Partitions = append(ask.Partitions, fetch.PartitionRequest{
 					Partition: part, Offset: record.Offset(p.offset), MaxBytes: int(max(p.maxBytes, 0)),
 				})
@@ -86,6 +103,14 @@ func (s *Server) fetchPartitions(c *conn, fr fetchRequest, version int16, wait t
 			}
 			results = append(results, res)
 		}
+	}
+	if sent {
+		ask.MaxWait = 0 // the client has something to do
+		reason := redirectedZone
+		if away {
+			reason = redirectedDraining
+		}
+		s.observe.Redirected(reason)
 	}
 	if len(ask.Partitions) == 0 {
 		return results, response // nothing to wait for

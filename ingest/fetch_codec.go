@@ -14,6 +14,7 @@ type fetchRequest struct {
 	readCommitted bool
 	sessionID     int32
 	sessionEpoch  int32
+	rack          string // the consumer's zone, from v11
 	topics        []fetchTopic
 }
 
@@ -76,7 +77,7 @@ func decodeFetch(body []byte, version int16, flexible bool) (fetchRequest, error
 		d.forgottenTopics(version)
 	}
 	if version >= 11 {
-		d.str() // rack
+		req.rack = d.str()
 	}
 	d.tags() // cluster id, replica state
 	return req, d.err
@@ -129,6 +130,9 @@ type fetchResult struct {
 	logStart      int64 // sent from v5
 	chunks        [][]byte
 	size          int // of chunks, bytes
+	// to is where the client is sent: with NOT_LEADER_OR_FOLLOWER the new leader, told from v16, else the replica to read
+	// from, told from v11. Nil: nowhere.
+	to *destination
 }
 
 // encodeFetch frames the response: buffers of our own around the chunks of results, which holds one value for each
@@ -137,6 +141,7 @@ func encodeFetch(r request, top code, topics []fetchTopic, results []fetchResult
 	e := encoder{buf: responseHead(make([]byte, 0, 64+64*len(results)), r), flexible: r.flexible()}
 	var out net.Buffers
 	total, cut := 0, 0
+	var told []*destination
 	// seal puts what was encoded since the last cut in front of the next chunk. Growing e.buf later leaves it intact.
 	seal := func() {
 		if len(e.buf) > cut {
@@ -168,12 +173,17 @@ func encodeFetch(r request, top code, topics []fetchTopic, results []fetchResult
 				}
 				total += res.size
 			}
-			e.tags()
+			if res.code == codeNotLeaderOrFollower && r.version >= 16 {
+				told = addDestination(told, res.to)
+				e.tagLeader(1, res.to)
+			} else {
+				e.tags()
+			}
 		}
 		results = results[len(t.partitions):]
 		e.tags()
 	}
-	e.tags()
+	e.tagEndpoints(told)
 	seal()
 	// The first buffer is the front of e.buf's first array, whatever it grew into later.
 	binary.BigEndian.PutUint32(out[0], uint32(len(e.buf)+total-4))
@@ -194,7 +204,11 @@ func (e *encoder) fetchResult(version int16, res fetchResult, readCommitted bool
 		e.arrayLen(-1)
 	}
 	if version >= 11 {
-		e.i32(-1) // preferred read replica
+		preferred := int32(-1)
+		if res.code == codeNone && res.to != nil {
+			preferred = res.to.node
+		}
+		e.i32(preferred)
 	}
 	e.bytesLen(res.size)
 }

@@ -23,6 +23,7 @@ type counts struct {
 	mu      sync.Mutex
 	refused map[string]int
 	placed  map[string]int
+	sent    map[string]int
 	errors  map[int16]int // by code
 }
 
@@ -42,6 +43,18 @@ func (c *counts) Placed(outcome string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.placed[outcome]++
+}
+
+func (c *counts) Redirected(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent[reason]++
+}
+
+func (c *counts) redirects(reason string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent[reason]
 }
 
 func (c *counts) refusals(reason string) int {
@@ -68,7 +81,7 @@ func startServer(tb testing.TB, cluster *fakeCluster, change ...func(*Config, *D
 	cfg.Listener, cfg.ClusterID, cfg.NodeID, cfg.Zone = ln, "test-cluster", 7, "zone-a"
 	var drawing sync.Mutex
 	rng := rand.New(rand.NewPCG(1, 2))
-	seen := &counts{refused: make(map[string]int), placed: make(map[string]int), errors: make(map[int16]int)}
+	seen := &counts{refused: make(map[string]int), placed: make(map[string]int), sent: make(map[string]int), errors: make(map[int16]int)}
 	deps := Deps{
 		View: cluster, Commands: cluster, Batches: cluster, Reader: cluster, Groups: noGroups{},
 		Now: time.Now, Observer: seen, Log: testLog(tb),

@@ -16,6 +16,8 @@ type Observer interface {
 	Error(key, code int16)
 	// Placed counts a Metadata answer by how the client's zone fared: hit, miss or unaware.
 	Placed(outcome string)
+	// Redirected counts an answer that sends a client to another agent: because this one drains, or for its zone.
+	Redirected(reason string)
 	// Refused counts a connection turned away or closed for a fault of its peer. The reason is one of a fixed few.
 	Refused(reason string)
 }
@@ -48,6 +50,9 @@ func (nobody) Error(int16, int16) {}
 
 // Placed does nothing.
 func (nobody) Placed(string) {}
+
+// Redirected does nothing.
+func (nobody) Redirected(string) {}
 
 // Refused does nothing.
 func (nobody) Refused(string) {}

@@ -42,12 +42,13 @@ func (s *Server) produce(c *conn, req request, r *reply) {
 		return
 	}
 	call := &produceCall{req: pr}
-	s.checkProduce(c.work, call, req.version)
+	s.checkProduce(c, call, req)
 	if len(call.appends) > 0 {
 		call.begun = s.deps.Now()
 		if call.pending, err = s.deps.Batches.Append(c.work, call.appends); err != nil {
 			call.settle(nil, err, req.version)
 		} else {
+			s.produced.add(call.begun, call.bytes)
 			c.track(call.pending)
 			r.fate = call.pending.Done()
 		}
@@ -86,7 +87,10 @@ func (c *conn) track(p Pending) {
 }
 
 // checkProduce judges every partition of the request and collects what is to be appended.
-func (s *Server) checkProduce(ctx context.Context, call *produceCall, version int16) {
+func (s *Server) checkProduce(c *conn, call *produceCall, req request) {
+	ctx, version := c.work, req.version
+	others, away := s.away(c.caller(&req))
+	away = away && call.req.acks != 0 // a producer that hears nothing can not be sent anywhere
 	whole, why := codeNone, ""
 	switch {
 	case call.req.acks < -1 || call.req.acks > 1:
@@ -119,6 +123,11 @@ func (s *Server) checkProduce(ctx context.Context, call *produceCall, version in
 				continue
 			}
 			seen[part] = place
+			if away {
+				call.refuse(place, codeNotLeaderOrFollower, "this agent is about to leave")
+				call.results[place].to = others.leader(topic.ID, topic.Partitions, p.index)
+				continue
+			}
 			batch, stamp, code, message := s.checkBatch(ctx, topic, p.records, version)
 			if code != codeNone {
 				call.refuse(place, code, message)
@@ -131,6 +140,9 @@ func (s *Server) checkProduce(ctx context.Context, call *produceCall, version in
 		}
 	}
 	call.dropRefused()
+	if away {
+		s.observe.Redirected(redirectedDraining)
+	}
 }
 
 // topic finds the topic that a Produce or Fetch request means, or gives the code of not finding it.

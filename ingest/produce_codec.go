@@ -74,12 +74,14 @@ type produceResult struct {
 	message        string // sent from v8
 	baseOffset     int64
 	logAppendTime  int64
-	logStartOffset int64 // sent from v5
+	logStartOffset int64        // sent from v5
+	to             *destination // the new leader, sent from v10 with NOT_LEADER_OR_FOLLOWER
 }
 
 // encodeProduce frames the response. results holds one value for each partition of topics, in order.
 func encodeProduce(r request, topics []produceTopic, results []produceResult) net.Buffers {
 	e := encoder{buf: responseHead(make([]byte, 0, 64+64*len(results)), r), flexible: r.flexible()}
+	var told []*destination
 	e.arrayLen(len(topics))
 	for _, t := range topics {
 		if r.version >= 13 {
@@ -101,13 +103,18 @@ func encodeProduce(r request, topics []produceTopic, results []produceResult) ne
 				e.arrayLen(0) // record errors
 				e.nullableStr(res.message)
 			}
-			e.tags()
+			if r.version >= 10 {
+				told = addDestination(told, res.to)
+				e.tagLeader(0, res.to)
+			} else {
+				e.tags()
+			}
 		}
 		results = results[len(t.partitions):]
 		e.tags()
 	}
 	e.i32(0) // throttle
-	e.tags()
+	e.tagEndpoints(told)
 	binary.BigEndian.PutUint32(e.buf, uint32(len(e.buf)-4))
 	return net.Buffers{e.buf}
 }

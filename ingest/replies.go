@@ -120,6 +120,9 @@ func (j *joined) flush() {
 		} else {
 			now := j.c.s.deps.Now()
 			for i, r := range j.replies {
+				if r.key == keyFetch {
+					j.c.s.fetched.add(now, int64(j.sizes[i]))
+				}
 				j.c.s.observe.Request(r.key, r.bytesIn, j.sizes[i], now.Sub(r.arrived))
 			}
 		}

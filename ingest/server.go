@@ -132,7 +132,8 @@ type Server struct {
 	advertised endpoint // set by Run before it accepts
 	leaving    atomic.Bool
 
-	doubts doubts
+	doubts            doubts
+	produced, fetched rate
 
 	placing          sync.Mutex
 	advertisedCounts map[string]int // agents of each zone that lead, as last told
