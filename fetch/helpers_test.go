@@ -24,7 +24,9 @@ type world struct {
 	seq       uint64
 	session   metadata.SessionID
 	objects   uint64
-	groupRows int // of the Parquet files
+	laidOut   []metadata.CommitObject
+	groupRows int   // of the Parquet files
+	late      int64 // milliseconds of the log that have passed without entries
 	topic     record.TopicID
 	produced  map[int32][]record.Record // what consumers must get, by partition
 	next      map[int32]record.Offset
@@ -74,7 +76,7 @@ func newWorld(tb testing.TB, partitions int32) *world {
 func apply[R metadata.Result](w *world, c metadata.Command) R {
 	w.tb.Helper()
 	w.seq = w.view.Applied()
-	results := w.view.Apply(metadata.Entry{Seq: w.seq, Term: 1, Time: int64(w.seq), Commands: []metadata.Command{c}})
+	results := w.view.Apply(metadata.Entry{Seq: w.seq, Term: 1, Time: int64(w.seq) + w.late, Commands: []metadata.Command{c}})
 	if len(results) != 1 {
 		w.tb.Fatalf("entry %d (%T) has %d results", w.seq, c, len(results))
 	}
@@ -129,6 +131,14 @@ func (w *world) batchOf(index int32, codec record.Codec, records []record.Record
 // commit writes one WAL object of the batches and commits it.
 func (w *world) commit(runs map[int32][]record.Batch) (key string, body []byte) {
 	w.tb.Helper()
+	key, body = w.layOut(runs)
+	w.commitAll()
+	return key, body
+}
+
+// layOut writes one WAL object of the batches, which commitAll commits.
+func (w *world) layOut(runs map[int32][]record.Batch) (key string, body []byte) {
+	w.tb.Helper()
 	w.objects++
 	key = record.ObjectKey(uint64(w.session), w.objects, "x")
 	ow := record.NewObjectWriter(record.ObjectHeader{Session: uint64(w.session), Counter: w.objects}, 0)
@@ -159,10 +169,18 @@ func (w *world) commit(runs map[int32][]record.Batch) (key string, body []byte) 
 		}
 		c.Runs = append(c.Runs, run)
 	}
-	if res := apply[metadata.CommitObjectResult](w, c); res.Err != nil {
-		w.tb.Fatal(res.Err)
-	}
+	w.laidOut = append(w.laidOut, c)
 	return key, body
+}
+
+func (w *world) commitAll() {
+	w.tb.Helper()
+	for _, c := range w.laidOut {
+		if res := apply[metadata.CommitObjectResult](w, c); res.Err != nil {
+			w.tb.Fatal(res.Err)
+		}
+	}
+	w.laidOut = nil
 }
 
 // compact writes all records of the partitions between their compacted end and end into one Parquet file. With drop,

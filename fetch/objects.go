@@ -15,6 +15,7 @@ import (
 type objects struct {
 	cfg     *Config
 	store   RangeGetter
+	part    int64 // bytes of the cells that other agents are asked for, never more than those of the store
 	tail    *tail
 	old     *cache[extentKey, *extent]
 	flights *flights[extentKey, *extent] // to the store
@@ -41,7 +42,7 @@ const peerRead = 30 * time.Second
 func newObjects(cfg *Config, store RangeGetter) *objects {
 	newLane := func(n int) lane { return lane{store: make(chan struct{}, n), peers: make(chan struct{}, peerReads)} }
 	return &objects{
-		cfg: cfg, store: store,
+		cfg: cfg, store: store, part: min(partBytes, cfg.CellBytes),
 		tail:    newTail(cfg.TailBytes),
 		old:     newCache[extentKey, *extent](cfg.ObjectBytes),
 		flights: newFlights[extentKey, *extent](),
@@ -98,7 +99,7 @@ func (o *objects) keep(e *extent, lagging bool) {
 
 // forget drops what is kept for w: it is damaged.
 func (o *objects) forget(w *want) {
-	for _, key := range [...]extentKey{w.stored(o.cfg), w.cell(partBytes)} {
+	for _, key := range [...]extentKey{w.stored(o.cfg), w.cell(o.part)} {
 		o.tail.forget(key)
 		o.old.forget(key)
 	}
@@ -106,8 +107,8 @@ func (o *objects) forget(w *want) {
 
 // forgetFile drops all that is kept of a Parquet file.
 func (o *objects) forgetFile(key string, size int64) {
-	for pos := int64(0); pos < size; pos += partBytes {
-		o.forget(&want{object: key, size: size, pos: pos, len: min(partBytes, size-pos)})
+	for pos := int64(0); pos < size; pos += o.part {
+		o.forget(&want{object: key, size: size, pos: pos, len: min(o.part, size-pos)})
 	}
 }
 
@@ -156,8 +157,9 @@ func (s *source) GetRange(ctx context.Context, key string, pos, length int64) ([
 		return nil, fmt.Errorf("read %s, %d bytes at %d of %d: %w", key, length, pos, s.size, ErrCorrupt)
 	}
 	var out []byte
+	step := s.objects.part
 	for at, end := pos, pos+length; at < end; {
-		next := min(end, at-at%partBytes+partBytes)
+		next := min(end, at-at%step+step)
 		w := want{object: key, size: s.size, pos: at, len: next - at, lagging: true, store: s.store}
 		e, _, err := s.objects.read(ctx, &w, nil)
 		if err != nil {

@@ -176,6 +176,37 @@ func TestFileThatDisagreesWithTheLogIsAnError(t *testing.T) {
 	}
 }
 
+// TestPartitionsAdvanceEqually: a hundred with more to give than a response holds, whatever turns their consumer has.
+func TestPartitionsAdvanceEqually(t *testing.T) {
+	const partitions, fetches = 100, 2000
+	for _, stride := range []uint64{1, 2, 3, 5, 7, 8, 10, 12, 13, 50, 100, 1000} {
+		w := newWorld(t, partitions)
+		runs := map[int32][]record.Batch{}
+		var size int
+		for p := range int32(partitions) {
+			for range 3 {
+				runs[p] = append(runs[p], w.batch(p, record.None, 1, 10))
+			}
+			size = int(runs[p][0].Len())
+		}
+		w.commit(runs)
+		r := w.reader(func(c *Config) { c.PartitionReads = 1 })
+		served := make([]int, partitions)
+		for n := range uint64(fetches) {
+			req := Request{MinBytes: 1, MaxBytes: 4*size + size/2, Turn: n * stride}
+			for p := range int32(partitions) {
+				req.Partitions = append(req.Partitions, PartitionRequest{w.part(p), 0, size})
+			}
+			for i, p := range r.Fetch(t.Context(), req).Partitions {
+				served[i] += len(p.Chunks) / 2
+			}
+		}
+		if least, most := slices.Min(served), slices.Max(served); least < fetches*4/partitions*8/10 || most > fetches*4/partitions*12/10 {
+			t.Errorf("every turn of %d: partitions were served between %d and %d times, want about %d", stride, least, most, fetches*4/partitions)
+		}
+	}
+}
+
 func TestTailIsBounded(t *testing.T) {
 	tl := newTail(100)
 	key := func(object string) extentKey { return extentKey{object, 0, 30} }

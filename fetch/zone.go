@@ -57,7 +57,7 @@ func (o *objects) fromOwner(ctx context.Context, w *want, stored extentKey, hold
 	if self {
 		return nil, false, false, nil
 	}
-	part := w.cell(partBytes)
+	part := w.cell(o.part)
 	if part != stored {
 		if e, tail, ok = o.kept(part, hold); ok {
 			return e, tail, true, nil
