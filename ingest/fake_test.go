@@ -26,6 +26,7 @@ type fakeCluster struct {
 	grown   chan struct{} // closed and replaced at each change
 	calls   int           // of Append
 	commits []metadata.Command
+	turns   []uint64 // of Fetch
 
 	// hold, if set, is asked before each Append's batches get their offsets; the Append is committed when it returns.
 	hold func(call int)
@@ -185,6 +186,9 @@ func (f *fakeCluster) Append(_ context.Context, appends []record.Append) (Pendin
 func (f *fakeCluster) Fetch(ctx context.Context, req fetch.Request) fetch.Response {
 	clock := time.NewTimer(req.MaxWait)
 	defer clock.Stop()
+	f.mu.Lock()
+	f.turns = append(f.turns, req.Turn)
+	f.mu.Unlock()
 	for {
 		f.mu.Lock()
 		resp, size := f.read(req)

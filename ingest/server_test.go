@@ -198,6 +198,24 @@ func TestLongPollIsEndedByAProduceBehindIt(t *testing.T) {
 	w.receive(produce, produceID)
 }
 
+// TestEveryConnectionsFetchesTakeTheirOwnTurns: a count that all share could fall into step with one consumer, which would be
+// served the same partitions first each time.
+func TestEveryConnectionsFetchesTakeTheirOwnTurns(t *testing.T) {
+	cluster := newFakeCluster(testTopic("events", 2))
+	r := startServer(t, cluster)
+	one, other := dial(t, r.addr), dial(t, r.addr)
+	for range 3 {
+		ask[*kmsg.FetchResponse](one, fetchOf(11, "events", 0, 0))
+		ask[*kmsg.FetchResponse](other, fetchOf(11, "events", 1, 0))
+		ask[*kmsg.FetchResponse](one, fetchOf(11, "events", 1, 0))
+	}
+	cluster.mu.Lock()
+	defer cluster.mu.Unlock()
+	if want := []uint64{1, 1, 2, 3, 2, 4, 5, 3, 6}; !slices.Equal(cluster.turns, want) {
+		t.Errorf("turns %v, want %v", cluster.turns, want)
+	}
+}
+
 func TestFetchAnswersEveryPartitionAskedFor(t *testing.T) {
 	topic := testTopic("events", 2)
 	r := startServer(t, newFakeCluster(topic))
