@@ -11,7 +11,7 @@ type Config struct {
 	Owner metadata.Owner // where this agent is found; Owner.Peer is needed
 
 	Silence       time.Duration // without a sign of life of the sequencer before an agent takes over, default 3 s
-	Backoff       time.Duration // it then waits at random up to this much more, default 1 s, longer where claims follow one another
+	Backoff       time.Duration // it then waits for its turn, 3/5 of this each, and at random up to 1/5, default 1 s; longer where claims follow one another
 	MemberSilence time.Duration // after which a silent agent is no member any more, default 5 s
 	SealAfter     time.Duration // of silence, or of a new term, before a session is sealed, default 20 s
 

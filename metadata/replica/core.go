@@ -223,6 +223,7 @@ func (c *Core) claim(why string) {
 		return
 	}
 	c.tell("taking the metadata log over", "why", why, "term", c.leader.term, "applied", c.view.Applied())
+	c.members.lost = c.silence.lost
 	c.silence.claimed(c.now)
 	c.closeOutlet()
 	c.mode = claiming

@@ -42,6 +42,7 @@ type source struct {
 	busy     map[string]bool  // addresses with a call under way
 	next     map[string]int64 // earliest next call
 	quick    map[string]int   // answers in a row that came at once and brought no entries
+	answered map[string]int64 // when it answered last
 	badRelay int64            // until when the zone's relay is passed over
 	answerAt int64            // when an agent other than the sequencer answered last
 }
@@ -52,7 +53,8 @@ type followCall struct {
 }
 
 func (s *source) init() {
-	s.calls, s.busy, s.next, s.quick = map[uint64]followCall{}, map[string]bool{}, map[string]int64{}, map[string]int{}
+	s.calls, s.busy = map[uint64]followCall{}, map[string]bool{}
+	s.next, s.quick, s.answered = map[string]int64{}, map[string]int{}, map[string]int64{}
 }
 
 // reset lets go of all that is under way; it still comes to an end.
@@ -78,6 +80,8 @@ func (c *Core) follow() {
 	c.askFollow(from, true, ms(beat))
 	if from != c.leader.addr {
 		c.askFollow(c.leader.addr, false, 0)
+	} else if relay := c.relay(); relay != "" {
+		c.askFollow(relay, false, 0) // it is used once it answers
 	}
 }
 
@@ -87,16 +91,27 @@ func (c *Core) sourceAddr() string {
 	if !c.direct() && l.via != "" && c.now-l.viaAt < ms(c.cfg.Silence) && l.directAt+ms(suspicion) < c.now {
 		return l.via
 	}
-	if c.self.Session == 0 || c.now < c.source.badRelay {
-		return l.addr
+	if relay := c.relay(); relay != "" && c.now >= c.source.badRelay {
+		if at := c.source.answered[relay]; at > 0 && c.now-at < ms(suspicion) {
+			return relay
+		}
+	}
+	return l.addr
+}
+
+// relay is the agent that tails for this one's zone, "" when this agent is it, or there is no need for one.
+func (c *Core) relay() string {
+	l := &c.leader
+	if c.self.Session == 0 {
+		return ""
 	}
 	at := slices.IndexFunc(c.members.list, func(m routing.Member) bool { return m.Peer == l.addr })
 	if at < 0 || c.members.list[at].Zone == c.self.Zone {
-		return l.addr
+		return ""
 	}
 	relay, ok := routing.Pick("relay", c.members.list.Live().InZone(c.self.Zone))
-	if !ok || relay.Session == c.self.Session || relay.Peer == "" {
-		return l.addr
+	if !ok || relay.Session == c.self.Session {
+		return ""
 	}
 	return relay.Peer
 }
@@ -136,6 +151,7 @@ func (c *Core) followed(ev FollowedEvent) {
 		return
 	}
 	resp := ev.Response
+	s.answered[call.addr] = c.now
 	if len(resp.GetEntries()) > 0 || c.now-call.began >= ms(beat)/2 {
 		delete(s.quick, call.addr)
 	} else if s.quick[call.addr]++; s.quick[call.addr] > quickAnswers { // do not turn in circles

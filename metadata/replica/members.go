@@ -17,6 +17,7 @@ type members struct {
 	told    routing.Members // by the sequencer; without this agent while that does not know it
 
 	// Of the sequencer.
+	lost      string                 // the peer address of the one before, which nobody heard any more
 	heard     map[uint64]heardMember // by session
 	followers map[string]int64       // peer address: when it called last
 	lastHeard map[uint64]int64       // session: when its agent was heard last, or when it was first missed
@@ -95,15 +96,19 @@ func (m *members) followed(now int64) bool {
 	return false
 }
 
-// beginToLead takes the members that were known over: their agents have the time of a member to be heard.
+// beginToLead takes the members that were known over, but for the one that was missed: their agents have the time of a member to be
+// heard.
 func (c *Core) beginToLead() {
 	m := &c.members
 	known := m.told
 	m.init()
 	for _, k := range known {
 		if k.Session != c.self.Session {
-			m.heard[k.Session] = heardMember{k, c.now}
 			m.lastHeard[k.Session] = c.now
+			if k.Peer == m.lost && k.Peer != "" {
+				continue
+			}
+			m.heard[k.Session] = heardMember{k, c.now}
 			if k.Peer != "" {
 				m.followers[k.Peer] = c.now
 			}

@@ -1,5 +1,7 @@
 package replica
 
+import "slices"
+
 // ring holds the newest entries, as followers get them, without a gap.
 type ring struct {
 	first      uint64 // place of entries[0]
@@ -42,5 +44,5 @@ func (r *ring) from(next uint64, maxBytes int) (entries [][]byte, ok bool) {
 		size += len(rest[n])
 		n++
 	}
-	return rest[:n:n], true
+	return slices.Clone(rest[:n]), true // a copy: add takes entries out while the answer is on its way
 }

@@ -190,8 +190,10 @@ func (c *Core) outletEnded() {
 
 // endOutlet answers everybody: this agent stops.
 func (c *Core) endOutlet() {
-	c.closeOutlet()
 	s := &c.sending
+	if o := s.outlet; o != nil && !o.own {
+		c.do(CloseAction{o.number})
+	}
 	s.outlet = nil
 	for _, cmd := range slices.Clone(s.pending) {
 		if cmd != nil && !cmd.gone {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/routing"
 )
 
 // readWhy is what a read of the log is for.
@@ -34,13 +35,14 @@ type silence struct {
 	looked bool   // the log has been read since the sequencer fell silent
 	adrift bool   // the log moves though nobody hears who moves it
 	wanted string // why to claim as soon as possible, "" if not
+	lost   string // the peer address of who is not heard any more, if that is why
 	claims int    // of late
 	last   int64  // when the last claim began
 	asked  int64  // when others were asked
 }
 
 // heard says that there is somebody to follow.
-func (s *silence) heard() { s.off, s.looked, s.adrift, s.wanted = -1, false, false, "" }
+func (s *silence) heard() { s.off, s.looked, s.adrift, s.wanted, s.lost = -1, false, false, "", "" }
 
 func (s *silence) claimed(now int64) {
 	if now-s.last > ms(calm) {
@@ -59,19 +61,28 @@ func (s *silence) retryAt() int64 {
 	return s.last + min(ms(time.Second)<<min(s.claims-1, 10), ms(longestOff))
 }
 
-// draw chooses the back-off: agents that fall silent together must not all claim at once, and agents that depose each other again and
-// again must do it less and less.
+// draw chooses the back-off. Agents that miss the sequencer together must not all claim at once: each has its turn, in an order that all who
+// know the same members agree on. And agents that depose each other again and again must do it less and less.
 func (c *Core) draw() int64 {
 	s := &c.silence
-	most := ms(c.cfg.Backoff)
-	if len(c.members.list) < 2 { // nobody to come into the way of
-		most /= 5
+	turn, jitter := int64(0), ms(c.cfg.Backoff)/5
+	candidates := c.members.list.Where(func(m routing.Member) bool { return m.Peer != c.leader.addr })
+	for i, m := range routing.PickN("sequencer", candidates, len(candidates)) {
+		if m.Session == c.self.Session {
+			turn = int64(min(i, maxTurn))
+		}
+	}
+	if c.self.Draining {
+		turn = maxTurn
 	}
 	if s.claims > 1 && c.now-s.last <= ms(calm) {
-		most = min(most<<min(s.claims-1, 10), ms(longestOff))
+		jitter = min(ms(c.cfg.Backoff)<<min(s.claims-1, 10), ms(longestOff))
 	}
-	return c.rng.Int64N(most + 1)
+	return turn*ms(c.cfg.Backoff)*3/5 + c.rng.Int64N(jitter+1)
 }
+
+// maxTurn is the last of the turns: who comes later shares it.
+const maxTurn = 3
 
 // watch looks after a sequencer that is not heard, at every tick.
 func (c *Core) watch() {
@@ -192,7 +203,7 @@ func (c *Core) wasRead() {
 		case moved: // by somebody whom nobody hears
 			c.leader.since, s.looked, s.adrift, s.off = c.now, false, true, -1
 		case c.now-c.leader.heardAt() >= ms(suspicion) || c.leader.dead() || c.leader.addr == "":
-			c.silence.wanted = "the sequencer is silent"
+			s.wanted, s.lost = "the sequencer is silent", c.leader.addr
 		}
 	}
 }
