@@ -263,8 +263,8 @@ func (r *Result) WriteSummary(w io.Writer) error {
 	return err
 }
 
-// thisMachine describes the machine before a run.
-func thisMachine() Machine {
+// ThisMachine describes the machine; LoadBefore is the load of now.
+func ThisMachine() Machine {
 	m := Machine{CPU: runtime.GOARCH, CPUs: runtime.NumCPU(), OS: runtime.GOOS, Go: runtime.Version(), LoadBefore: loadAverage()}
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -48,7 +48,7 @@ func Produce(ctx context.Context, cfg Config, parts Parts) (Result, error) {
 }
 
 func newResult(scenario string, cfg Config, parts Parts) Result {
-	return Result{Scenario: scenario, Time: time.Now().UTC().Truncate(time.Second), Commit: parts.Commit, Version: parts.Version, Machine: thisMachine(), Config: cfg}
+	return Result{Scenario: scenario, Time: time.Now().UTC().Truncate(time.Second), Commit: parts.Commit, Version: parts.Version, Machine: ThisMachine(), Config: cfg}
 }
 
 // begin starts what the run needs beside the load. end must follow, whatever the error.

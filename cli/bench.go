@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -44,7 +45,7 @@ type benchOptions struct {
 }
 
 func (a *app) benchCommand() *cobra.Command {
-	return group("bench", "Measure agents: rate, CPU, memory, requests and latency", a.benchProduceCommand(), a.benchConsumeCommand(), a.benchStoreCommand(), a.benchFloorCommand())
+	return group("bench", "Measure agents: rate, CPU, memory, requests and latency", a.benchProduceCommand(), a.benchConsumeCommand(), a.benchScaleCommand(), a.benchStoreCommand(), a.benchFloorCommand())
 }
 
 func (a *app) benchProduceCommand() *cobra.Command {
@@ -151,22 +152,32 @@ func (a *app) bench(cmd *cobra.Command, o *benchOptions, args []string, measure 
 	if err != nil {
 		return err
 	}
+	result, err := measure(cmd.Context(), cfg, a.benchParts())
+	if err != nil {
+		return err
+	}
+	return a.writeBench(&result, o.json)
+}
+
+// benchParts is what every measurement is given.
+func (a *app) benchParts() bench.Parts {
 	version := readVersion()
 	commit := version.Commit
 	if version.Modified {
 		commit += "+modified"
 	}
-	result, err := measure(cmd.Context(), cfg, bench.Parts{Progress: a.stderr, Environ: a.environ, Commit: commit, Version: version.Version})
-	if err != nil {
-		return err
-	}
+	return bench.Parts{Progress: a.stderr, Environ: a.environ, Commit: commit, Version: version.Version}
+}
+
+// writeBench writes a result as JSON, to a file or to standard output, and a summary of it to standard error.
+func (a *app) writeBench(result interface{ WriteSummary(w io.Writer) error }, file string) error {
 	if err := result.WriteSummary(a.stderr); err != nil {
 		return err
 	}
-	if o.json == "" {
+	if file == "" {
 		return a.writeJSON(result)
 	}
-	f, err := os.Create(o.json)
+	f, err := os.Create(file) //nolint:gosec // the user names it
 	if err != nil {
 		return err // names the file
 	}
@@ -177,7 +188,7 @@ func (a *app) bench(cmd *cobra.Command, o *benchOptions, args []string, measure 
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", o.json, err)
+		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return nil
 }

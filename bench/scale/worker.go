@@ -1,0 +1,288 @@
+package scale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/bargedata/barge/compactor"
+	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/record"
+)
+
+// worker is the one agent that compacts: the real planner, and in the place of its jobs what they would tell the log. A job
+// takes the time of reading and writing its bytes; what it does to the state it does at its beginning.
+type worker struct {
+	c       *cluster
+	session metadata.SessionID
+	limits  compactor.Limits
+	add     []byte
+	names   int
+
+	jobs     []compactor.Job   // planned; the first one is under way when there is a replace
+	replace  *metadata.Replace // of it
+	waiting  bool              // for the log
+	busy     int64             // until then, microseconds
+	tokens   float64
+	refilled int64
+
+	// What came of it.
+	idleTicks, dueTicks []int64 // CPU of planning, nanoseconds: with nothing to do, and with jobs
+	done, files, moved  int64
+	readBytes           int64 // of WAL objects, sorted ones included
+	tableCommits        int64
+	planning            int64 // CPU, nanoseconds
+	worked              int64 // virtual time of reading and writing, microseconds
+}
+
+const (
+	commitBudget = 20 // table commits per second, as compactor.DefaultConfig has it
+	budgetSaved  = 60 // seconds
+	releaseGrace = 10 * time.Minute
+	addBytes     = 600 // of a Delta add action with statistics
+)
+
+func newWorker(c *cluster) *worker {
+	w := &worker{c: c, session: 1, limits: compactor.DefaultLimits(), add: make([]byte, addBytes), tokens: commitBudget * budgetSaved, refilled: c.now}
+	for i := range w.add {
+		w.add[i] = 'x'
+	}
+	return w
+}
+
+// due is when the worker has something to do: the end of a job, or the next tick.
+func (w *worker) due(planned int64) int64 {
+	switch {
+	case w.c.cfg.CompactRate == 0, w.waiting:
+		return math.MaxInt64 // the log's answer comes first
+	case len(w.jobs) > 0:
+		return w.busy
+	}
+	return max(planned+tick.Microseconds(), w.busy)
+}
+
+// work does what is due: ends a job, begins the next one, or plans.
+func (w *worker) work(ctx context.Context) {
+	switch {
+	case w.replace != nil:
+		w.end(ctx)
+	case len(w.jobs) > 0:
+		w.begin(ctx, w.jobs[0])
+	default:
+		w.round(ctx)
+	}
+}
+
+// round is a tick of the compactor.
+func (w *worker) round(ctx context.Context) {
+	now := w.c.now
+	w.tokens = min(commitBudget*budgetSaved, w.tokens+commitBudget*float64(now-w.refilled)/1e6)
+	w.refilled = now
+	took := timed(func() { w.jobs = w.plan() })
+	w.planning += int64(took)
+	if len(w.jobs) == 0 {
+		w.idleTicks = append(w.idleTicks, int64(took))
+	} else {
+		w.dueTicks = append(w.dueTicks, int64(took))
+	}
+	before := cpuTime()
+	w.project(ctx)
+	w.forget(ctx)
+	w.c.sums.sequencing += int64(cpuTime() - before)
+}
+
+// plan is what compactor.Round does before its first job.
+func (w *worker) plan() []compactor.Job {
+	view, now := w.c.view, w.c.millis()
+	due := compactor.Due(view.Pending(), now, int(w.tokens), w.limits)
+	var span compactor.Span
+	if scope := compactor.Regroup(view.Backlog(), len(due) > 0, now, w.limits); scope != compactor.ScopeNone {
+		keys := map[string]bool{}
+		bytes, runs := record.Len(0), 0
+		for i, o := range view.BacklogObjects(w.limits.JobObjects, scope == compactor.ScopeInline) {
+			bytes, runs = bytes+o.Size, runs+o.Runs
+			if i > 0 && (bytes > w.limits.JobBytes || runs > w.limits.JobRuns) {
+				break
+			}
+			span.Objects = append(span.Objects, o)
+			keys[o.Key] = true
+		}
+		span.Topics = view.RunsIn(keys)
+	}
+	ids := make([]record.TopicID, 0, len(due))
+	for _, p := range due {
+		ids = append(ids, p.Topic.ID)
+	}
+	for _, p := range span.Topics {
+		if p.Bytes >= w.limits.SmallBytes {
+			ids = append(ids, p.Topic.ID)
+		}
+	}
+	return compactor.Plan(view.PendingRuns(ids...), span, w.limits)
+}
+
+// begin claims a job. Its replace is due when its bytes have been read and written.
+func (w *worker) begin(ctx context.Context, job compactor.Job) {
+	claim := metadata.ClaimJob{Session: w.session}
+	seen := map[record.TopicID]bool{}
+	touch := func(id record.TopicID) {
+		if !seen[id] {
+			seen[id] = true
+			claim.Topics = append(claim.Topics, id)
+		}
+	}
+	for _, t := range job.Topics {
+		touch(t.Topic.ID)
+		claim.Outputs = append(claim.Outputs, t.Topic.TableDir+"/_data/"+w.name()+".parquet")
+	}
+	for _, g := range job.Moved {
+		touch(g.Partition.Topic)
+	}
+	if len(job.Moved) > 0 {
+		claim.Outputs = append(claim.Outputs, record.SortedObjectKey(uint64(w.session), w.name()))
+	}
+	w.submit(ctx, claim, func(r metadata.Result) error {
+		res, _ := r.(metadata.ClaimJobResult)
+		if res.Err != nil {
+			return fmt.Errorf("claim: %w", res.Err)
+		}
+		w.claimed(job, claim.Outputs, res.Job)
+		return nil
+	})
+}
+
+// claimed prepares what the end of a job says.
+func (w *worker) claimed(job compactor.Job, outputs []string, id metadata.JobID) {
+	w.replace = &metadata.Replace{Job: id}
+	bytes := int64(0)
+	for i := range job.Topics {
+		f, n := w.file(&job.Topics[i], outputs[i])
+		w.replace.Files = append(w.replace.Files, f)
+		bytes += n
+	}
+	if len(job.Moved) > 0 {
+		var n int64
+		w.replace.Moved, n = w.move(job.Moved, outputs[len(job.Topics)])
+		bytes += n
+	}
+	read := int64(0)
+	for _, o := range job.Objects {
+		read += int64(o.Size)
+	}
+	for _, r := range job.Ranges {
+		read += int64(r.Len)
+	}
+	w.done++
+	w.files += int64(len(w.replace.Files))
+	w.moved += int64(len(job.Moved))
+	w.readBytes += read
+	w.tokens = max(0, w.tokens-float64(len(w.replace.Files)))
+	took := 1e6 * (read + bytes) / w.c.cfg.CompactRate
+	w.busy = w.c.now + took
+	w.worked += took
+}
+
+// end says that a job is done.
+func (w *worker) end(ctx context.Context) {
+	w.submit(ctx, *w.replace, func(r metadata.Result) error {
+		res, _ := r.(metadata.ReplaceResult)
+		if res.Err != nil {
+			return fmt.Errorf("replace: %w", res.Err)
+		}
+		w.jobs, w.replace = w.jobs[1:], nil
+		return nil
+	})
+}
+
+// submit waits for the answer before anything else is done. Encoding a command is the work of the agent that compacts, and so
+// no part of the sequencer's.
+func (w *worker) submit(ctx context.Context, cmd metadata.Command, check func(metadata.Result) error) {
+	if !w.c.core.Room() {
+		w.busy = w.c.now + 10_000
+		return
+	}
+	w.waiting = true
+	w.c.submit(ctx, cmd, func(r metadata.Result) error {
+		w.waiting = false
+		return check(r)
+	})
+}
+
+func (w *worker) name() string {
+	w.names++
+	return fmt.Sprintf("%032x", w.names)
+}
+
+// file is the Parquet file of a topic: two bytes in three of what it was.
+func (w *worker) file(t *compactor.TopicJob, key string) (metadata.NewFile, int64) {
+	f := metadata.NewFile{Topic: t.Topic.ID, Key: key, Add: w.add}
+	bytes := int64(0)
+	for i, part := range t.Parts {
+		fp := metadata.FilePart{Partition: part.Partition, Base: part.Runs[0].Base, End: part.Runs[len(part.Runs)-1].End, RowGroup: int32(i), RowGroups: 1}
+		fp.Rows = int64(fp.End - fp.Base)
+		for _, r := range part.Runs {
+			bytes += int64(r.Len)
+			fp.MaxTimestamp = max(fp.MaxTimestamp, r.MaxTimestamp)
+		}
+		f.Rows += fp.Rows
+		f.Parts = append(f.Parts, fp)
+	}
+	f.Size = record.Len(bytes * 2 / 3)
+	return f, bytes
+}
+
+// move is the object that takes the rest.
+func (w *worker) move(groups []compactor.MovedGroup, key string) (*metadata.MovedObject, int64) {
+	m := &metadata.MovedObject{Key: key}
+	pos := record.Pos(64)
+	bytes := int64(0)
+	for _, g := range groups {
+		first, last := g.Runs[0], g.Runs[len(g.Runs)-1]
+		r := metadata.MovedRun{Partition: g.Partition, Base: first.Base, End: last.End, Pos: pos}
+		for i := range g.Runs {
+			r.Len += g.Runs[i].Len
+			r.MaxTimestamp = max(r.MaxTimestamp, g.Runs[i].MaxTimestamp)
+		}
+		pos += record.Pos(r.Len)
+		bytes += int64(r.Len)
+		m.Runs = append(m.Runs, r)
+	}
+	m.Size = record.Len(pos) + record.Len(48*len(m.Runs))
+	return m, bytes
+}
+
+// project says of every table that its adds are in its next version.
+func (w *worker) project(ctx context.Context) {
+	var after record.TopicID
+	for {
+		page := w.c.view.PendingTables(after, 64)
+		if len(page) == 0 {
+			return
+		}
+		for _, p := range page {
+			if !w.c.core.Room() {
+				return // the next round goes on
+			}
+			after = p.Topic.ID
+			w.tableCommits++
+			w.c.submit(ctx, metadata.Projected{Topic: p.Topic.ID, Version: p.Version + 1, UpTo: p.Adds[len(p.Adds)-1].Seq}, func(r metadata.Result) error {
+				if res, _ := r.(metadata.ProjectedResult); !errors.Is(res.Err, metadata.ErrStaleInput) {
+					return res.Err
+				}
+				return nil // said in the round before, and not answered yet
+			})
+		}
+	}
+}
+
+// forget says of objects whose grace is over that they are deleted.
+func (w *worker) forget(ctx context.Context) {
+	keys := compactor.DueForDeletion(w.c.view.Released(), w.c.millis(), releaseGrace, nil)
+	if len(keys) == 0 || !w.c.core.Room() {
+		return
+	}
+	w.c.submit(ctx, metadata.ForgetObjects{Keys: slices.Clone(keys)}, nil)
+}
