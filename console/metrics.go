@@ -2,6 +2,7 @@ package console
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type Metrics struct {
 	fetchedBytes  prometheus.Counter
 	errors        *prometheus.CounterVec
 	placed        *prometheus.CounterVec
+	crossed       *prometheus.CounterVec
 	redirected    *prometheus.CounterVec
 	produce       prometheus.Histogram
 	batches       prometheus.Counter
@@ -34,9 +36,10 @@ type Metrics struct {
 	objectBytes   prometheus.Counter
 	stages        *prometheus.HistogramVec
 
-	mu     sync.Mutex
-	totals Totals
-	ring   ring
+	mu       sync.Mutex
+	totals   Totals
+	ring     ring
+	crossers map[crosser]bool // clients that have series of their own
 }
 
 // Totals is what a status line shows.
@@ -56,7 +59,7 @@ func latencyBuckets() []float64 {
 
 // NewMetrics makes the metrics and their registry.
 func NewMetrics() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), crossers: make(map[crosser]bool)}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		m.registry.MustRegister(c)
@@ -84,6 +87,7 @@ func NewMetrics() *Metrics {
 	m.errors = counters("barge_kafka_errors_total", "Kafka error codes sent.", "api", "error")
 	m.placed = counters("barge_kafka_placed_total", "Metadata answers, by how the client's zone fared.", "zone")
 	m.redirected = counters("barge_kafka_redirected_total", "Answers that send a client to another agent.", "reason")
+	m.crossed = counters("barge_cross_zone_bytes_total", "Bytes to and from clients in another zone than this agent.", "client", "zone", "direction")
 	m.receivedBytes = counter("barge_kafka_received_bytes_total", "Bytes of Kafka requests.")
 	m.sentBytes = counter("barge_kafka_sent_bytes_total", "Bytes of Kafka replies.")
 	m.fetchedBytes = counter("barge_fetched_bytes_total", "Bytes of replies to Fetch.")
@@ -143,6 +147,38 @@ func (m *Metrics) Placed(outcome string) { m.placed.WithLabelValues(outcome).Inc
 
 // Redirected counts an answer that sends a client elsewhere; the reason is one of a fixed few.
 func (m *Metrics) Redirected(reason string) { m.redirected.WithLabelValues(reason).Inc() }
+
+const (
+	// maxCrossers bounds the clients whose traffic between zones is told one by one. All further ones are told together.
+	maxCrossers = 100
+	// maxCrosserName cuts what a client calls itself or its zone, in bytes.
+	maxCrosserName = 64
+	otherCrossers  = "other"
+)
+
+// crosser is a client in another zone.
+type crosser struct{ client, zone string }
+
+// CrossedZones counts bytes to and from a client in another zone.
+func (m *Metrics) CrossedZones(clientID, clientZone string, bytesIn, bytesOut int) {
+	who := crosser{label(clientID), label(clientZone)}
+	m.mu.Lock()
+	if !m.crossers[who] {
+		if len(m.crossers) < maxCrossers {
+			m.crossers[who] = true
+		} else {
+			who = crosser{otherCrossers, otherCrossers}
+		}
+	}
+	m.mu.Unlock()
+	m.crossed.WithLabelValues(who.client, who.zone, "in").Add(float64(bytesIn))
+	m.crossed.WithLabelValues(who.client, who.zone, "out").Add(float64(bytesOut))
+}
+
+// label makes a client's own words fit for a label: short, and UTF-8 as the text format wants it.
+func label(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxCrosserName)], "?")
+}
 
 // Refused counts a connection turned away; the reason is one of a fixed few.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }

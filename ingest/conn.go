@@ -50,6 +50,7 @@ type conn struct {
 	turns   atomic.Uint64 // fetches so far
 	tasks   sync.WaitGroup
 
+	zoned    zoned // reader only
 	steered  steered
 	produces []Pending // not known to be done; reader only
 
@@ -75,6 +76,8 @@ func (r request) flexible() bool { return r.version >= r.api.flexible }
 type reply struct {
 	key     int16
 	bytesIn int
+	client  string // its client.id
+	zone    string // of the client, empty if not known
 	arrived time.Time
 	held    int64 // bytes taken for the request, given back when it is answered, for Produce when the reply is written
 	parked  int64 // bytes taken in place of held for a request that waits, given back when it is answered
@@ -338,6 +341,8 @@ func (c *conn) start(req *request) (goOn bool) {
 	r := &reply{
 		key:     req.api.key,
 		bytesIn: req.frameBytes,
+		client:  req.clientID,
+		zone:    c.zone(req),
 		arrived: c.s.deps.Now(),
 		held:    req.held,
 		ready:   make(chan struct{}),

@@ -33,6 +33,9 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 		return
 	}
 	req.body = nil // nothing decoded refers to it
+	if r.zone == "" && s.cfg.Zone != "" {
+		r.zone = fr.rack // a consumer may tell its zone here alone
+	}
 	wait := min(time.Duration(max(fr.maxWaitMillis, 0))*time.Millisecond, maxFetchWait)
 	if !c.park(r, fr.memory()) {
 		wait = min(wait, maxUnparkedWait)

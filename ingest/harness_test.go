@@ -24,7 +24,8 @@ type counts struct {
 	refused map[string]int
 	placed  map[string]int
 	sent    map[string]int
-	errors  map[int16]int // by code
+	crossed map[string]int // requests by client and zone
+	errors  map[int16]int  // by code
 }
 
 func (c *counts) Error(_, code int16) {
@@ -57,6 +58,14 @@ func (c *counts) redirects(reason string) int {
 	return c.sent[reason]
 }
 
+func (c *counts) CrossedZones(client, zone string, in, out int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in > 0 && out > 0 {
+		c.crossed[client+" in "+zone]++
+	}
+}
+
 func (c *counts) refusals(reason string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +90,7 @@ func startServer(tb testing.TB, cluster *fakeCluster, change ...func(*Config, *D
 	cfg.Listener, cfg.ClusterID, cfg.NodeID, cfg.Zone = ln, "test-cluster", 7, "zone-a"
 	var drawing sync.Mutex
 	rng := rand.New(rand.NewPCG(1, 2))
-	seen := &counts{refused: make(map[string]int), placed: make(map[string]int), sent: make(map[string]int), errors: make(map[int16]int)}
+	seen := &counts{refused: make(map[string]int), placed: make(map[string]int), sent: make(map[string]int), crossed: make(map[string]int), errors: make(map[int16]int)}
 	deps := Deps{
 		View: cluster, Commands: cluster, Batches: cluster, Reader: cluster, Groups: noGroups{},
 		Now: time.Now, Observer: seen, Log: testLog(tb),

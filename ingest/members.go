@@ -3,6 +3,8 @@ package ingest
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/bargedata/barge/routing"
 )
@@ -90,12 +92,7 @@ func rackOf(zone string) *string {
 // zone is this agent's, which is right where names resolve to agents nearby.
 func (s *Server) clientZone(c caller, agents routing.Members) (zone string, known bool) {
 	populated := func(zone string) bool {
-		for _, m := range agents {
-			if m.Zone == zone {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(agents, func(m routing.Member) bool { return m.Zone == zone })
 	}
 	if zone, named := routing.ZoneOfClientID(c.id, populated); named {
 		return zone, true
@@ -104,6 +101,36 @@ func (s *Server) clientZone(c caller, agents routing.Members) (zone string, know
 		return zone, true
 	}
 	return s.cfg.Zone, false
+}
+
+// zonedFor is how long a connection's zone is taken for granted: zones that agents are in come and go.
+const zonedFor = 10 * time.Second
+
+// zoned is the zone that a connection's client was last found in.
+type zoned struct {
+	id   string
+	zone string
+	at   time.Time
+}
+
+// zone is where the sender of req is, as it says or its address does; empty if neither does, or this agent has no zone.
+func (c *conn) zone(req *request) string {
+	if c.s.cfg.Zone == "" {
+		return ""
+	}
+	now := c.s.deps.Now()
+	if z := &c.zoned; z.at.IsZero() || z.id != req.clientID || now.Sub(z.at) >= zonedFor {
+		var agents routing.Members
+		if c.s.deps.Members != nil {
+			agents = c.s.deps.Members()
+		}
+		zone, known := c.s.clientZone(c.caller(req), agents)
+		if !known {
+			zone = ""
+		}
+		*z = zoned{id: req.clientID, zone: zone, at: now}
+	}
+	return c.zoned.zone
 }
 
 // Outcomes of looking for agents in a client's zone, for Observer.Placed.

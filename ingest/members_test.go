@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -293,5 +294,22 @@ func TestFindCoordinatorTellsWhoHoldsTheGroup(t *testing.T) {
 	txn.Version, txn.CoordinatorType, txn.CoordinatorKey = 3, coordinateTxn, "t"
 	if resp := ask[*kmsg.FindCoordinatorResponse](w, txn); resp.NodeID != 1 || !strings.HasPrefix(r.addr, resp.Host) {
 		t.Errorf("transactions: %+v, want this agent", resp)
+	}
+}
+
+func TestBytesThatCrossZonesAreCountedByClient(t *testing.T) {
+	six, _ := amongSix()
+	r := startServer(t, newFakeCluster(testTopic("events", 1)), six)
+	w := dial(t, r.addr)
+	for _, id := range []string{"near,zone=zone-a", "nowhere", "far,zone=zone-b", "far,zone=zone-b", "lost,az=zone-z"} {
+		as[*kmsg.MetadataResponse](w, id, metadataOf("events"))
+	}
+	as[*kmsg.FetchResponse](w, "reader", rackFetch(12, "events", 0, "zone-c"))
+	as[*kmsg.FetchResponse](w, "near,zone=zone-a", rackFetch(12, "events", 0, "zone-c")) // its client.id says better
+	r.counts.mu.Lock()
+	defer r.counts.mu.Unlock()
+	want := map[string]int{"far,zone=zone-b in zone-b": 2, "lost,az=zone-z in zone-z": 1, "reader in zone-c": 1}
+	if !maps.Equal(r.counts.crossed, want) {
+		t.Errorf("counted %v, want %v", r.counts.crossed, want)
 	}
 }

@@ -18,6 +18,9 @@ type Observer interface {
 	Placed(outcome string)
 	// Redirected counts an answer that sends a client to another agent: because this one drains, or for its zone.
 	Redirected(reason string)
+	// CrossedZones counts the bytes of a request and its reply, where the client is known to be in another zone than this
+	// agent. Both labels are the client's own words, of any length and number: whoever keeps them bounds them.
+	CrossedZones(clientID, clientZone string, bytesIn, bytesOut int)
 	// Refused counts a connection turned away or closed for a fault of its peer. The reason is one of a fixed few.
 	Refused(reason string)
 }
@@ -53,6 +56,9 @@ func (nobody) Placed(string) {}
 
 // Redirected does nothing.
 func (nobody) Redirected(string) {}
+
+// CrossedZones does nothing.
+func (nobody) CrossedZones(string, string, int, int) {}
 
 // Refused does nothing.
 func (nobody) Refused(string) {}

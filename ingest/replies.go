@@ -120,6 +120,9 @@ func (j *joined) flush() {
 		} else {
 			now := j.c.s.deps.Now()
 			for i, r := range j.replies {
+				if r.zone != "" && r.zone != j.c.s.cfg.Zone {
+					j.c.s.observe.CrossedZones(r.client, r.zone, r.bytesIn, j.sizes[i])
+				}
 				if r.key == keyFetch {
 					j.c.s.fetched.add(now, int64(j.sizes[i]))
 				}
