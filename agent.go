@@ -17,8 +17,9 @@ import (
 	"github.com/bargedata/barge/console"
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/replica"
 	"github.com/bargedata/barge/objectstore"
-	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/peer"
 )
 
 // Parts are what an agent gets from outside: everything that is not a plain setting. All but Store are needed.
@@ -39,12 +40,18 @@ type Agent struct {
 	entropy *entropy
 
 	metrics  *console.Metrics
+	traffic  peer.Traffic
 	ready    chan struct{}
 	draining atomic.Bool
 	kafka    net.Listener
 	admin    net.Listener
+	peers    net.Listener
 	opened   objectstore.Store // by Run itself
 	secret   []byte            // of the cluster
+	session  atomic.Uint64     // the present one, 0 before the first
+	reopened atomic.Int64      // sessions opened in place of one that others had sealed
+	lost     atomic.Int64      // since when the sequencer has not been heard, in Unix nanoseconds; 0: it is heard
+	answers  answers
 	live     atomic.Pointer[liveParts]
 }
 
@@ -85,16 +92,16 @@ type liveParts struct {
 	cluster       string
 	recordsBefore int64 // offsets given before this agent's session
 	view          *metadata.View
-	sequencer     *metadata.Sequencer
+	node          *replica.Node
 	meter         *objectstore.Meter
 	batcher       *batcher.Batcher
 	compactor     *compactor.Compactor
 	reader        *fetch.Reader
 }
 
-// Run opens the store, takes the log over, and serves until ctx ends; then it drains: connections finish what is in flight, the
-// batcher writes what waits, the session is sealed. It returns nil after a drain, metadata.ErrFenced (wrapped) when another agent took
-// the log, or what kept it from starting.
+// Run opens the store, joins its cluster, and serves until ctx ends; then it drains: the other agents are told and take over what this
+// one leads, connections finish what is in flight, the batcher writes what waits, the session is sealed. It returns nil after a
+// drain, or what kept it from starting or going on.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.listen(ctx); err != nil {
 		return err
@@ -124,7 +131,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(err, <-ended)
 }
 
-// onStore opens the store, takes the log over and serves until ctx ends.
+// onStore opens the store, joins its cluster and serves until ctx ends.
 func (a *Agent) onStore(ctx context.Context) error {
 	store, meter, cluster, err := a.openCluster(ctx)
 	if err != nil {
@@ -148,6 +155,10 @@ func (a *Agent) listen(ctx context.Context) (err error) {
 	if a.kafka, err = lc.Listen(ctx, "tcp", a.cfg.Listen); err != nil {
 		return fmt.Errorf("kafka listener: %w: choose another address with --listen", err)
 	}
+	if a.peers, err = lc.Listen(ctx, "tcp", a.cfg.Peer); err != nil {
+		a.closeListeners()
+		return fmt.Errorf("peer listener: %w: choose another address with --peer", err)
+	}
 	if a.cfg.HTTP == "" {
 		return nil
 	}
@@ -159,10 +170,11 @@ func (a *Agent) listen(ctx context.Context) (err error) {
 }
 
 func (a *Agent) closeListeners() {
-	// Both are closed already when their servers ended; closing twice is harmless.
-	_ = a.kafka.Close()
-	if a.admin != nil {
-		_ = a.admin.Close()
+	// They are closed already where their servers ended; closing twice is harmless.
+	for _, l := range []net.Listener{a.kafka, a.peers, a.admin} {
+		if l != nil {
+			_ = l.Close()
+		}
 	}
 }
 
@@ -190,11 +202,10 @@ func (a *Agent) openCluster(ctx context.Context) (objectstore.Store, *objectstor
 		if cluster, err = joinCluster(ctx, store, redact(a.cfg.Store), a.cfg.ClusterID, storeFormat(a.cfg.Metadata), a.parts.Now(), a.entropy); err != nil {
 			return err
 		}
-		if isPostgres(a.cfg.Metadata) {
-			return nil // nothing rests on a race for a key
-		}
-		if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
-			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
+		if !isPostgres(a.cfg.Metadata) { // nothing there rests on a race for a key
+			if err := probeOnce(ctx, store, meter, a.entropy.id()); err != nil {
+				return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
+			}
 		}
 		if a.secret, err = clusterSecret(ctx, store, a.cfg.ClusterSecret, cluster); err != nil {
 			return fmt.Errorf("store %s: %w", redact(a.cfg.Store), err)
@@ -254,144 +265,6 @@ func storeHint(err error) error {
 	return err
 }
 
-// serve runs the agent's parts in two circles. The inner one (the sequencer) outlives the outer (front doors, batcher, background
-// work), so that a drain can still commit.
-func (a *Agent) serve(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string) error {
-	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopInner()
-	var log *OpenedLog
-	err := a.patiently(ctx, func() (err error) {
-		log, err = OpenLog(ctx, LogConfig{
-			Metadata: a.cfg.Metadata, Store: store, Cluster: cluster, Create: true, IDs: a.entropy.id16, Now: a.parts.Now, Logger: a.log,
-		})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- log.Run(beside) }()
-	defer func() {
-		stopBeside()
-		if err := <-ended; err != nil {
-			a.log.WarnContext(ctx, "metadata log", "err", err)
-		}
-	}()
-	var view *metadata.View
-	var sequencer *metadata.Sequencer
-	var sequenced chan error
-	err = a.patiently(ctx, func() error {
-		view, sequenced = metadata.NewView(), make(chan error, 1)
-		// An agent that is too old for this log finds out before it takes it from one that is not. Whatever else is wrong, the
-		// sequencer meets too.
-		if _, err := metadata.Follow(ctx, log, view, sleep); errors.Is(err, metadata.ErrNewer) || weather(err) {
-			return fmt.Errorf("metadata log: %w", err)
-		}
-		sequencer = metadata.NewSequencer(metadata.SequencerConfig{Owner: a.advertised(), OnInline: a.keepInline}, log, view, a.parts.Now, a.entropy.id16, a.log)
-		go func() { sequenced <- sequencer.Run(inner) }()
-		select {
-		case <-sequencer.Ready():
-			return nil
-		case err := <-sequenced:
-			return fmt.Errorf("metadata log: %w", err)
-		case <-ctx.Done():
-			stopInner()
-			return errors.Join(ctx.Err(), <-sequenced)
-		}
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // told to stop before there was anything to drain
-		}
-		return err
-	}
-
-	work, stopWork := context.WithCancelCause(ctx)
-	defer stopWork(nil)
-	var seqErr error
-	over := make(chan struct{})
-	go func() {
-		seqErr = <-sequenced
-		close(over)
-		stopWork(seqErr) // nobody can commit any more
-	}()
-	workErr := a.work(work, log.WithInline(store), meter, cluster, view, sequencer)
-	stopInner()
-	<-over
-	return errors.Join(workErr, seqErr)
-}
-
-// keepInline puts an object that was committed inside a log entry where consumers at the end of the log find it.
-func (a *Agent) keepInline(key string, body []byte) {
-	if live := a.live.Load(); live != nil {
-		live.reader.Seed(key, record.NewBuffer(body))
-	}
-}
-
-// sealOthers ends the sessions that earlier agents left open. There is one agent to a bucket: whoever acquired the log before
-// is dead or fenced, and its claims would hold topics for ever.
-func (a *Agent) sealOthers(ctx context.Context, view *metadata.View, sequencer *metadata.Sequencer) error {
-	for _, s := range view.Sessions() {
-		if s.Sealed {
-			continue
-		}
-		if _, err := sequencer.Do(ctx, metadata.SealSession{Session: s.ID}); err != nil {
-			return fmt.Errorf("seal session %d of an earlier agent: %w", s.ID, err)
-		}
-		a.log.InfoContext(ctx, "sealed the session of an earlier agent", "session", uint64(s.ID), "address", s.Agent.Address)
-	}
-	return nil
-}
-
-// raiseLevel lets the log use all that this agent understands, unless another one at work does not.
-func (a *Agent) raiseLevel(ctx context.Context, sequencer *metadata.Sequencer) error {
-	raised, err := metadata.Ask[metadata.RaiseLevelResult](ctx, sequencer, metadata.RaiseLevel{Level: metadata.MaxLevel})
-	if err != nil {
-		return fmt.Errorf("raise the log to level %d: %w", metadata.MaxLevel, err)
-	}
-	if raised.Err != nil {
-		a.log.WarnContext(ctx, "the log stays below this agent's level", "level", metadata.MaxLevel, "err", raised.Err)
-	}
-	return nil
-}
-
-// work opens a session and runs everything that commits, until ctx ends.
-func (a *Agent) work(ctx context.Context, store objectstore.Store, meter *objectstore.Meter, cluster string, view *metadata.View, sequencer *metadata.Sequencer) error {
-	if err := a.sealOthers(ctx, view, sequencer); err != nil {
-		return stopped(ctx, err)
-	}
-	opened, err := metadata.Ask[metadata.OpenSessionResult](ctx, sequencer, metadata.OpenSession{Agent: metadata.AgentInfo{
-		Address: a.advertised(), HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Version: a.parts.Version, Roles: a.cfg.Roles,
-		Level: metadata.MaxLevel,
-	}})
-	if err != nil {
-		return stopped(ctx, fmt.Errorf("open a session: %w", err))
-	}
-	if opened.Err != nil {
-		return fmt.Errorf("open a session: %w", opened.Err)
-	}
-	if view.Level() < metadata.MaxLevel {
-		if err := a.raiseLevel(ctx, sequencer); err != nil {
-			return stopped(ctx, err)
-		}
-	}
-	p, err := a.build(store, meter, cluster, opened.Session, view, sequencer)
-	if err != nil {
-		return err
-	}
-	a.live.Store(p.live)
-	err = p.run(ctx, a)
-
-	seal, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if _, sealErr := sequencer.Do(seal, metadata.SealSession{Session: opened.Session}); sealErr != nil {
-		a.log.WarnContext(ctx, "session not sealed", "err", sealErr)
-	}
-	return err
-}
-
 // stopped is nil for an error that only says that the agent was told to stop while it started.
 func stopped(ctx context.Context, err error) error {
 	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.Canceled) {
@@ -409,4 +282,13 @@ func (a *Agent) advertised() string {
 		return a.cfg.Advertise
 	}
 	return a.kafka.Addr().String()
+}
+
+// owner is where others find this agent.
+func (a *Agent) owner() metadata.Owner {
+	o := metadata.Owner{Kafka: a.advertised(), Peer: a.cfg.PeerAdvertise}
+	if o.Peer == "" {
+		o.Peer = a.peers.Addr().String()
+	}
+	return o
 }

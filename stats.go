@@ -2,11 +2,13 @@ package barge
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/bargedata/barge/console"
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/metadata/replica"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
 )
@@ -80,6 +82,9 @@ func (a *Agent) sources() console.Sources {
 			if a.draining.Load() {
 				return errors.New("draining")
 			}
+			if since := a.lost.Load(); since != 0 && a.parts.Now().Sub(time.Unix(0, since)) > lostLimit {
+				return fmt.Errorf("the agent that sequences has not been heard for more than %v", lostLimit)
+			}
 			return nil
 		},
 		Metrics: a.metrics,
@@ -121,9 +126,44 @@ func (a *Agent) sources() console.Sources {
 			if live == nil {
 				return nil
 			}
-			return append(sequencerValues(live.sequencer.Stats()), readerValues(live.reader.Stats())...)
+			return append(a.clusterValues(live.node.Stats()), readerValues(live.reader.Stats())...)
 		},
 	}
+}
+
+// clusterValues tells of this agent among the others, and of the log.
+func (a *Agent) clusterValues(s replica.NodeStats) []console.Value {
+	gauge := func(name, help string, value float64) console.Value {
+		return console.Value{Name: name, Help: help, Value: value}
+	}
+	counter := func(name, help string, value uint64) console.Value {
+		return console.Value{Name: name, Help: help, Counter: true, Value: float64(value)}
+	}
+	traffic := func(direction string, bytes int64) console.Value {
+		v := counter("barge_peer_bytes_total", "Bytes on connections between agents.", uint64(bytes))
+		v.Labels = []console.Label{{Name: "direction", Value: direction}}
+		return v
+	}
+	sequencing := 0.0
+	if s.Sequencing {
+		sequencing = 1
+	}
+	return append([]console.Value{
+		gauge("barge_log_sequencing", "Whether this agent sequences the metadata log.", sequencing),
+		gauge("barge_log_term", "Newest term of the metadata log that this agent knows.", float64(s.Term)),
+		gauge("barge_cluster_members", "Live agents of the cluster, as this one knows them.", float64(s.Members)),
+		gauge("barge_log_pending_commands", "Commands that wait for the sequencer's answer.", float64(s.Pending)),
+		gauge("barge_log_pending_bytes", "Bytes of those commands.", float64(s.PendingBytes)),
+		counter("barge_log_take_overs_total", "Terms of the metadata log that this agent took.", s.TakeOvers),
+		counter("barge_log_deposed_total", "Of these, terms that another agent ended.", s.Deposed),
+		counter("barge_log_reads_total", "Times the log itself was read, in place of hearing of it.", s.LogReads),
+		counter("barge_log_resent_commits_total", "Commits handed on again, because their outcome was not known.", s.Resent),
+		counter("barge_sessions_sealed_total", "Sessions of silent agents that this one sealed.", s.Seals),
+		counter("barge_sessions_reopened_total", "Sessions this agent opened in place of one that others had sealed.", uint64(a.reopened.Load())),
+		counter("barge_process_leaps_total", "Times this process was found to have stood still.", s.Leaps),
+		traffic("sent", a.traffic.Sent()),
+		traffic("received", a.traffic.Received()),
+	}, sequencerValues(s.Sequencer)...)
 }
 
 func sequencerValues(s metadata.SequencerStats) []console.Value {

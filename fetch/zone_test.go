@@ -436,7 +436,7 @@ func TestReadsForOthersAreBoundedByKind(t *testing.T) {
 			return err
 		}
 		var asking sync.WaitGroup
-		for range peerBytes / leastPeerBytes {
+		for range peerReads {
 			asking.Go(func() {
 				if err := ask(true, int64(len(body))); err != nil {
 					t.Error(err)

@@ -62,7 +62,6 @@ type BacklogObject struct {
 	Size        record.Len
 	Runs        int   // and those whose batches are held back
 	CommittedAt int64 // entry time of the oldest run it had, milliseconds; 0: it had none yet
-	Inline      bool
 }
 
 // Backlog costs the same however large the backlog is.
@@ -76,9 +75,8 @@ func (v *View) Backlog() Backlog {
 	}
 }
 
-// BacklogObjects returns the first limit objects of the backlog in the order of their commits; inline: only those in log entries;
-// wanted, unless nil: only those whose keys it takes. wanted must not call the View.
-func (v *View) BacklogObjects(limit int, inline bool, wanted func(key string) bool) []BacklogObject {
+// BacklogObjects returns the first limit objects of the backlog in the order of their commits; inline: only those in log entries.
+func (v *View) BacklogObjects(limit int, inline bool) []BacklogObject {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	list := &v.state.raw
@@ -94,9 +92,7 @@ func (v *View) BacklogObjects(limit int, inline bool, wanted func(key string) bo
 		if len(found) == limit {
 			break
 		}
-		if key := o.name(); wanted == nil || wanted(key) {
-			found = append(found, BacklogObject{Key: key, Size: o.size, Runs: o.refs, CommittedAt: o.at, Inline: o.inline})
-		}
+		found = append(found, BacklogObject{Key: o.name(), Size: o.size, Runs: o.refs, CommittedAt: o.at})
 	}
 	return found
 }

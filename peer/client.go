@@ -122,6 +122,8 @@ func (c *Client) Confirm(ctx context.Context, addr string) (*peerpb.ConfirmRespo
 func (c *Client) Submit(ctx context.Context, addr string) (*SubmitStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &SubmitStream{ctx: ctx, cancel: cancel, addr: addr, stream: c.at(addr).log.Submit(ctx)}
+	// net/http does not see the end of ctx while it waits for more of the request's body, so that ends too.
+	context.AfterFunc(ctx, func() { _ = s.stream.CloseRequest() })
 	if err := s.stream.Send(nil); err != nil { // the headers, so that the other side knows of the stream before a command
 		cancel()
 		return nil, callError(ctx, "submit", addr, err)

@@ -20,6 +20,8 @@ var (
 	ErrOtherCluster = errors.New("it belongs to another cluster")
 	// ErrTooLarge is a message or an object over the cap. Nothing was done.
 	ErrTooLarge = errors.New("too large for a call between agents")
+	// ErrNotFound is an object that is not there, as Objects.HandleRead found.
+	ErrNotFound = errors.New("no such object")
 	// ErrBusy is an agent that has as much in hand as it takes. Nothing was done.
 	ErrBusy = errors.New("the agent has too much in hand")
 )
@@ -45,6 +47,8 @@ func classify(ctx context.Context, err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeResourceExhausted, connect.CodeOutOfRange:
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case connect.CodeNotFound:
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	case connect.CodeAborted:
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown, connect.CodeInternal:

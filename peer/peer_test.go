@@ -406,6 +406,50 @@ func TestAStreamToAnAgentThatDiesEnds(t *testing.T) {
 	}
 }
 
+func TestCloseEndsAStreamOnBothSides(t *testing.T) {
+	cfg := config("one", "s")
+	ended := make(chan error, 1)
+	addr, _, _ := serve(t, cfg, agent{submit: func(_ context.Context, c Commands) error {
+		for {
+			r, err := c.Receive()
+			if err == nil {
+				err = c.Send(&peerpb.SubmitResponse{Id: r.GetId()})
+			}
+			if err != nil {
+				ended <- err
+				return err
+			}
+		}
+	}}, nil)
+	stream, err := newClient(t, cfg).Submit(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&peerpb.SubmitRequest{Id: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	received := make(chan error, 1)
+	go func() {
+		_, err := stream.Receive()
+		received <- err
+	}()
+	time.Sleep(100 * time.Millisecond) // it waits by now, most likely; if not, the test proves less
+	stream.Close()
+	for name, c := range map[string]chan error{"Receive": received, "the other side": ended} {
+		select {
+		case err := <-c:
+			if err == nil {
+				t.Errorf("%s goes on", name)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s waits on after Close", name)
+		}
+	}
+}
+
 func TestASlowReaderHoldsUpNobodyElse(t *testing.T) {
 	cfg := config("one", "s")
 	addr, _, _ := serve(t, cfg, agent{
@@ -472,6 +516,22 @@ func TestAPanicStaysInItsCall(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "nil pointer") {
 		t.Errorf("the log does not tell of the panic: %s", log)
+	}
+}
+
+func TestAReadThatFailsSaysWhy(t *testing.T) {
+	cfg := config("one", "s")
+	addr, _, _ := serve(t, cfg, agent{read: func(_ context.Context, r *peerpb.ReadObjectRequest) ([]byte, error) {
+		if r.GetKey() == "busy" {
+			return nil, ErrBusy
+		}
+		return nil, ErrNotFound
+	}}, nil)
+	c := newClient(t, cfg)
+	for key, want := range map[string]error{"busy": ErrBusy, "gone": ErrNotFound} {
+		if _, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: key, Length: 9}); !errors.Is(err, want) || errors.Is(err, ErrUnreachable) {
+			t.Errorf("%s: %v, want %v", key, err, want)
+		}
 	}
 }
 

@@ -36,7 +36,8 @@ type Commands interface {
 
 // Objects answers for the objects that this agent keeps for its zone. Its methods are called concurrently.
 type Objects interface {
-	// HandleRead returns a range of an object. The bytes are only read, and must not change afterwards.
+	// HandleRead returns a range of an object. The bytes are only read, and must not change afterwards. ErrNotFound and ErrBusy
+	// are known as such by the caller.
 	HandleRead(ctx context.Context, req *peerpb.ReadObjectRequest) ([]byte, error)
 	// HandleSeed takes an object over; body is the callee's.
 	HandleSeed(ctx context.Context, key string, body []byte) error
@@ -237,6 +238,8 @@ func failed(err error) error {
 		return nil
 	case errors.Is(err, ErrTooLarge):
 		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, ErrNotFound):
+		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, ErrBusy):
 		return connect.NewError(connect.CodeAborted, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
