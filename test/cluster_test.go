@@ -13,16 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bargedata/barge/metadata/pglog/pgtest"
 	"github.com/bargedata/barge/objectstore/storetest"
 )
 
 // member is one agent of a cluster, reached by the others, and reaching its store, over links that can be cut.
 type member struct {
 	*mortal
-	name        string
-	peer, store *link
-	paused      bool
-	busyUntil   time.Time // something is done to it until then
+	name      string
+	peer      *link
+	stores    []*link   // to what it keeps things in: the bucket, and the database where there is one
+	busyUntil time.Time // something is done to it until then
 }
 
 // agents is a cluster of five agents in three zones on one S3 server.
@@ -30,25 +31,35 @@ type agents struct {
 	b       backend // as engines and tests reach it, past the links
 	members []*member
 	rng     *rand.Rand
+	engine  []string // flags that name where the metadata log lies
 }
 
-// startAgents starts n agents. more are their flags beside those of a test that wants small files fast.
-func startAgents(t *testing.T, n int, more ...string) *agents {
+// startAgents starts n agents, their log in the bucket or in a PostgreSQL.
+func startAgents(t *testing.T, n int, postgres bool) *agents {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	g := storetest.StartVersityGW(t)
 	c := &agents{b: s3BackendOn(t, g), rng: rand.New(rand.NewPCG(seed, 1))}
+	var database *pgtest.Server
+	if postgres {
+		database = pgtest.Start(t)
+		c.engine = []string{"--metadata", database.URL()}
+	}
 	for i := range n {
-		m := &member{name: fmt.Sprintf("agent %d", i), store: startLink(t, g.Endpoint)}
+		m := &member{name: fmt.Sprintf("agent %d", i), stores: []*link{startLink(t, g.Endpoint)}}
 		listen := freeAddress(t)
 		m.peer = startLink(t, listen)
 		b := c.b
-		b.store = strings.Replace(b.store, g.Endpoint, m.store.address, 1)
-		args := append([]string{
+		b.store = strings.Replace(b.store, g.Endpoint, m.stores[0].address, 1)
+		args := []string{
 			"--zone", string(rune('a' + i%3)), "--peer", listen, "--peer-advertise", m.peer.address,
 			"--flush-interval", "50ms", "--table-commit-interval", "500ms", "--release-grace", "5s",
-		}, more...)
+		}
+		if postgres {
+			m.stores = append(m.stores, startLink(t, database.Addr))
+			args = append(args, "--metadata", pgtest.URL(m.stores[1].address))
+		}
 		m.mortal = newMortal(t, b, rand.New(rand.NewPCG(seed, uint64(10+i))), args...)
 		c.members = append(c.members, m)
 		if i == 0 {
@@ -139,13 +150,18 @@ type trouble struct {
 }
 
 func troubles() []trouble {
-	cut := func(pick func(*member) *link, mode cutMode) func(*testing.T, *member) func(*testing.T) {
+	cut := func(pick func(*member) []*link, mode cutMode) func(*testing.T, *member) func(*testing.T) {
+		set := func(m *member, mode cutMode) {
+			for _, l := range pick(m) {
+				l.set(mode)
+			}
+		}
 		return func(_ *testing.T, m *member) func(*testing.T) {
-			pick(m).set(mode)
-			return func(*testing.T) { pick(m).set(whole) }
+			set(m, mode)
+			return func(*testing.T) { set(m, whole) }
 		}
 	}
-	peer, store := func(m *member) *link { return m.peer }, func(m *member) *link { return m.store }
+	peer, store := func(m *member) []*link { return []*link{m.peer} }, func(m *member) []*link { return m.stores }
 	pause := func(t *testing.T, m *member) func(*testing.T) {
 		m.signal(t, syscall.SIGSTOP)
 		return func(t *testing.T) { m.signal(t, syscall.SIGCONT) }
@@ -235,25 +251,29 @@ func (c *agents) settle(t *testing.T, l *load) {
 	for _, m := range c.members {
 		m.stop(t)
 	}
-	another := startAgent(t, c.b)
+	another := startAgent(t, c.b, c.engine...)
 	l.check(t, consumeAll(t, another, topic))
 	another.stop(t)
-	fsck(t, c.b)
+	fsck(t, c.b, c.engine...)
 }
 
 // While three client libraries load them, five agents in three zones are killed, drained, paused and cut off from their peers and
 // from their store, every few seconds, for BARGE_CLUSTER_SECONDS. Every acknowledged record is served once and in order, by every agent,
 // and stands in the table once.
 func TestFiveAgentsInAStormLoseNothing(t *testing.T) {
-	c := startAgents(t, 5)
-	l := c.load(t, loadSettings{topic: "storm", partitions: 6, rate: 150, valueBytes: 200, waiting: 3000})
-	c.storm(t, l, time.Duration(number(t, "BARGE_CLUSTER_SECONDS", 60))*time.Second)
-	c.settle(t, l)
+	for _, engine := range []string{"bucket", "postgres"} {
+		t.Run(engine, func(t *testing.T) {
+			c := startAgents(t, 5, engine == "postgres")
+			l := c.load(t, loadSettings{topic: "storm", partitions: 6, rate: 150, valueBytes: 200, waiting: 3000})
+			c.storm(t, l, time.Duration(number(t, "BARGE_CLUSTER_SECONDS", 40))*time.Second)
+			c.settle(t, l)
+		})
+	}
 }
 
 // The sequencer is killed BARGE_SEQUENCER_KILLS times. How long no producer hears anything is told: the median and the worst.
 func TestSequencerDeathStallsBriefly(t *testing.T) {
-	c := startAgents(t, 5)
+	c := startAgents(t, 5, false)
 	l := c.load(t, loadSettings{topic: "stall", partitions: 6, rate: 100, valueBytes: 200, waiting: 3000})
 	var stalls []time.Duration
 	for range number(t, "BARGE_SEQUENCER_KILLS", 3) {

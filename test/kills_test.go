@@ -286,9 +286,9 @@ func killOverAndOver(t *testing.T, b backend, kills int, grace string, calm func
 func fresh(m *mortal) *agent { return &agent{brokers: m.brokers, http: m.http} }
 
 // fsck wants nothing missing, damaged or left over in the store of a stopped cluster.
-func fsck(t *testing.T, b backend) {
+func fsck(t *testing.T, b backend, flags ...string) {
 	t.Helper()
-	out := string(barge(t, b, "fsck", "--store", b.store)) // its exit status tells of findings
+	out := string(barge(t, b, append([]string{"fsck", "--store", b.store}, flags...)...)) // its exit status tells of findings
 	if !strings.Contains(out, ": clean\n") {
 		t.Fatalf("fsck: %s", out)
 	}
