@@ -34,8 +34,9 @@ const manyAgents = 3
 const Tick = 250 * time.Millisecond
 
 const (
-	// beat is how long a call of Follow waits for news at most, and how often the sequencer hears of who follows a relay. A tick more,
-	// and it is the second that the others count on.
+	// hold is how long a call of Follow waits for news, and beat how often the sequencer hears of who follows a relay. A tick more, and it
+	// is the second that the others count on.
+	hold          = 500 * time.Millisecond
 	beat          = 750 * time.Millisecond
 	callLimit     = 2 * time.Second         // for a call of Follow, beyond what it waits
 	suspicion     = 1500 * time.Millisecond // of silence: others are asked, and the log is read

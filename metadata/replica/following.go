@@ -39,7 +39,7 @@ func (l *leader) dead() bool { return l.refused >= 2 }
 // source is the calls of Follow to others.
 type source struct {
 	calls    map[uint64]followCall
-	busy     map[string]bool  // addresses with a call under way
+	busy     map[string]int64 // addresses with a call under way: when it began
 	next     map[string]int64 // earliest next call
 	quick    map[string]int   // answers in a row that came at once and brought no entries
 	answered map[string]int64 // when it answered last
@@ -53,7 +53,7 @@ type followCall struct {
 }
 
 func (s *source) init() {
-	s.calls, s.busy = map[uint64]followCall{}, map[string]bool{}
+	s.calls, s.busy = map[uint64]followCall{}, map[string]int64{}
 	s.next, s.quick, s.answered = map[string]int64{}, map[string]int{}, map[string]int64{}
 }
 
@@ -77,7 +77,7 @@ func (c *Core) follow() {
 		return
 	}
 	from := c.sourceAddr()
-	c.askFollow(from, true, ms(beat))
+	c.askFollow(from, true, ms(hold))
 	if from != c.leader.addr {
 		c.askFollow(c.leader.addr, false, 0)
 	} else if relay := c.relay(); relay != "" {
@@ -92,7 +92,7 @@ func (c *Core) sourceAddr() string {
 		return l.via
 	}
 	if relay := c.relay(); relay != "" && c.now >= c.source.badRelay {
-		if at := c.source.answered[relay]; at > 0 && c.now-at < ms(suspicion) {
+		if at := c.source.answered[relay]; at > 0 && c.now-max(at, c.source.busy[relay]) < ms(suspicion) {
 			return relay
 		}
 	}
@@ -119,7 +119,7 @@ func (c *Core) relay() string {
 // askFollow calls Follow at addr, unless a call is under way there or it is too early for another.
 func (c *Core) askFollow(addr string, entries bool, wait int64) {
 	s := &c.source
-	if addr == "" || addr == c.cfg.Owner.Peer || s.busy[addr] || c.now < s.next[addr] {
+	if _, busy := s.busy[addr]; busy || addr == "" || addr == c.cfg.Owner.Peer || c.now < s.next[addr] {
 		return
 	}
 	req := &peerpb.FollowRequest{Self: toWire(c.self), Next: noEntries, MembersVersion: c.members.version, WaitMs: uint32(wait), Term: c.leader.term}
@@ -128,7 +128,7 @@ func (c *Core) askFollow(addr string, entries bool, wait int64) {
 	}
 	n := c.call()
 	s.calls[n] = followCall{addr, c.now}
-	s.busy[addr] = true
+	s.busy[addr] = c.now
 	if !entries {
 		s.next[addr] = c.now + ms(beat)
 	}
@@ -152,7 +152,7 @@ func (c *Core) followed(ev FollowedEvent) {
 	}
 	resp := ev.Response
 	s.answered[call.addr] = c.now
-	if len(resp.GetEntries()) > 0 || c.now-call.began >= ms(beat)/2 {
+	if len(resp.GetEntries()) > 0 || c.now-call.began >= ms(hold)/2 {
 		delete(s.quick, call.addr)
 	} else if s.quick[call.addr]++; s.quick[call.addr] > quickAnswers { // do not turn in circles
 		s.next[call.addr] = max(s.next[call.addr], c.now+200)
