@@ -17,7 +17,6 @@ import (
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/metadata/bucketlog"
 	"github.com/bargedata/barge/objectstore"
-	"github.com/bargedata/barge/record"
 	"github.com/bargedata/barge/tableflow"
 	"github.com/bargedata/barge/tableflow/delta"
 )
@@ -29,23 +28,27 @@ type agent struct {
 	n    int
 	rng  *rand.Rand // of its ids
 	skew int64      // of its clock, milliseconds
+	zone string
+	old  bool // of the level before clusters
 
 	paused bool // it takes no step at all until it wakes
+	wakeAt int64
 	gone   bool // killed
 	ready  bool // takes requests
 	ended  bool // its sequencer has ended
 
 	stopping bool // it was told to stop
+	sealed   bool // its session was, by others
 
 	tasks  []*task
-	timers []timer
+	timers []*timer
 
 	store   objectstore.Store
 	log     *recordedLog
 	view    *metadata.View
-	core    *metadata.SequencerCore
-	events  []metadata.SequencerEvent
-	busy    bool // events are being taken
+	seq     *sequencer // of the agent's term; nil while it has none
+	node    *node      // of an agent in a cluster
+	serving []*call    // of other agents
 	session metadata.SessionID
 
 	batches *batches
@@ -65,13 +68,13 @@ func (a *agent) label() string {
 func (w *world) boot() {
 	w.born++
 	a := &agent{w: w, n: w.born, rng: rand.New(rand.NewPCG(w.rng.Uint64(), uint64(w.born))), view: metadata.NewView()}
-	if w.profile.skew {
-		a.skew = w.rng.Int64N(2*maxSkew+1) - maxSkew
+	if m := w.profile.skew; m > 0 {
+		a.skew = w.rng.Int64N(2*m+1) - m
 	}
 	retries := objectstore.RetryConfig{
 		Attempts: w.profile.attempts, HedgeDelay: -1, Budget: 24 * time.Hour, AttemptTimeout: 24 * time.Hour, BaseDelay: 1, MaxDelay: 1,
 	}
-	gate := &gate{w: w, inner: w.torn}
+	gate := &gate{w: w, a: a, inner: w.torn}
 	a.store = objectstore.WithRetry(gate, retries, a.now, rand.New(rand.NewPCG(a.rng.Uint64(), 0)), w.discard)
 	log, err := bucketlog.New(a.store, bucketlog.Config{Prefix: logShard, SlotLife: slotLife, ReadAhead: 1, KeepSnapshots: 2}, a.id16, w.discard)
 	if err != nil {
@@ -81,7 +84,15 @@ func (w *world) boot() {
 	w.agents = append(w.agents, a)
 	w.counts["agents started"]++
 	w.note("boot", a.label(), a.skew)
-	w.spawn(a, "start", a.start)
+	if w.kind != Single {
+		a.zone = zone(w.rng.IntN(w.profile.zones))
+		a.old = w.profile.old && w.oracle.view.Level() < metadata.MaxLevel && w.rng.IntN(2) == 0
+	}
+	if w.kind == Single || a.old {
+		w.spawn(a, "start", a.start)
+		return
+	}
+	w.spawn(a, "start", a.enter)
 }
 
 func (a *agent) now() time.Time { return time.UnixMilli(a.w.now + a.skew) }
@@ -114,7 +125,7 @@ func (a *agent) start(*task) {
 		a.w.counts["starts from a snapshot"]++
 	}
 	cfg := metadata.SequencerConfig{Owner: a.label(), CheckpointEntries: a.w.profile.checkpoint, EntryCommands: a.w.profile.entryCommands}
-	a.core = metadata.NewSequencerCore(cfg, a.view, a.id16, start)
+	a.seq = &sequencer{a: a, core: metadata.NewSequencerCore(cfg, a.view, a.id16, start), over: a.end}
 	for _, s := range a.view.Sessions() {
 		if s.Sealed {
 			continue
@@ -166,6 +177,12 @@ func (a *agent) assemble() error {
 	if a.reader, err = fetch.New(readerConfig, a.view, store, a.open, a.w.discard); err != nil {
 		return err
 	}
+	return a.serve()
+}
+
+// serve makes the parts that belong to a session.
+func (a *agent) serve() error {
+	store := a.log.WithInline(a.store)
 	batcherConfig := batcher.Config{
 		Session: a.session, Cluster: 1, FlushInterval: flushInterval, FlushBytes: flushBytes,
 		InlineBytes: a.w.profile.inline, MaxUploads: a.w.profile.uploads, MaxCommits: a.w.profile.commits,
@@ -210,68 +227,10 @@ func (m inMemory) GetRange(_ context.Context, key string, pos, length int64) ([]
 }
 
 // after brings fire in d of world time, unless the agent is killed before.
-func (a *agent) after(d time.Duration, name string, fire func()) {
-	a.timers = append(a.timers, timer{at: a.w.now + d.Milliseconds(), name: name, fire: fire})
-}
-
-// take hands the sequencer's core one event; those that come of it are taken after it, in their order.
-func (a *agent) take(ev metadata.SequencerEvent) {
-	a.events = append(a.events, ev)
-	if a.busy {
-		return
-	}
-	a.busy = true
-	for len(a.events) > 0 && !a.gone {
-		ev := a.events[0]
-		a.events = a.events[1:]
-		a.carryOut(a.core.Step(ev, a.now().UnixMilli()))
-	}
-	a.busy = false
-}
-
-// carryOut does what the core wants done.
-func (a *agent) carryOut(actions []metadata.SequencerAction) {
-	for _, act := range actions {
-		switch act := act.(type) {
-		case metadata.AppendAction:
-			a.w.spawn(a, "append", func(*task) { a.take(metadata.AppendedEvent{Err: act.Append(a.w.ctx, a.log)}) })
-		case metadata.WaitAction:
-			a.after(act.D, "append again", func() { a.take(metadata.RetryEvent{}) })
-		case metadata.TickAction:
-			a.after(act.D, "tick", func() { a.take(metadata.TickEvent{}) })
-		case metadata.ApplyAction:
-			if a.reader != nil {
-				act.Entry().EachInline(func(key string, body []byte) { a.reader.Seed(key, record.NewBuffer(body)) })
-			}
-			if err := act.Apply(a.view); err != nil {
-				a.w.fault("rest", "%s: %v", a.label(), err)
-				return
-			}
-		case metadata.AnswerAction:
-			act.Answer()
-		case metadata.RefuseAction:
-			act.Refuse()
-		case metadata.CheckpointAction:
-			seq, encode := a.view.Freeze()
-			body := encode()
-			a.w.sawBytes(seq, body, fmt.Sprintf("checkpoint of agent %d", a.n))
-			a.w.spawn(a, "checkpoint", func(*task) {
-				a.take(metadata.CheckpointedEvent{Seq: seq, Bytes: int64(len(body)), Err: a.log.Checkpoint(a.w.ctx, act.Term, seq, body)})
-			})
-		case metadata.TruncateAction:
-			a.w.spawn(a, "truncate", func(*task) { a.take(metadata.TruncatedEvent{Err: a.log.Truncate(a.w.ctx, act.Term, act.Below)}) })
-		case metadata.ConfirmAction:
-			a.w.spawn(a, "confirm", func(*task) { a.take(metadata.ConfirmedEvent{Err: a.log.Confirm(a.w.ctx, act.Term, act.Next)}) })
-		case metadata.ConfirmLaterAction:
-			a.after(act.D, "confirm again", func() { a.take(metadata.ConfirmAgainEvent{}) })
-		case metadata.TellAction:
-			act.Tell()
-		case metadata.EndAction:
-			a.end(act.Err)
-		default:
-			a.w.fault("rest", "the sequencer wants %T, which is not carried out", act)
-		}
-	}
+func (a *agent) after(d time.Duration, name string, fire func()) *timer {
+	t := &timer{agent: a, at: a.w.now + d.Milliseconds(), name: name, fire: fire}
+	a.timers = append(a.timers, t)
+	return t
 }
 
 // end is what becomes of an agent whose sequencer is over: it answers who waits, and then it exits.
@@ -302,23 +261,27 @@ func (a *agent) stop() {
 		a.batches.act()
 		a.w.await(a.batches.core.Idle)
 		if _, err := a.Do(a.w.ctx, metadata.SealSession{Session: a.session}); err == nil {
-			a.take(metadata.StopEvent{})
+			a.seq.take(metadata.StopEvent{})
 		}
 	})
 }
 
-// submit hands in a command as Sequencer.Submit does.
+// submit hands in a command.
 func (a *agent) submit(cmd metadata.Command, done func(metadata.Result, error)) {
-	if a.ended {
-		done(nil, fmt.Errorf("%w: %w", metadata.ErrUnavailable, metadata.ErrEnded))
+	if a.node != nil {
+		a.node.submit(cmd, done)
 		return
 	}
-	sub, err := metadata.NewSubmission(cmd, done)
-	if err != nil {
-		done(nil, err)
+	a.seq.submit(cmd, done)
+}
+
+// ask puts the question whether the View is complete.
+func (a *agent) ask(done func(error)) {
+	if a.node != nil {
+		a.node.ask(done)
 		return
 	}
-	a.take(metadata.SubmitEvent{Sub: sub})
+	a.seq.ask(done)
 }
 
 // Do implements metadata.Doer for tasks.
@@ -340,26 +303,31 @@ func (a *agent) confirm(context.Context) error {
 	return err
 }
 
-// ask puts the question whether the term is still the newest and the View complete.
-func (a *agent) ask(done func(error)) {
-	if a.ended {
-		done(metadata.ErrEnded)
-		return
-	}
-	a.take(metadata.AskEvent{Q: metadata.NewQuestion(done)})
-}
-
-// work is the background work, round after round.
+// work is the background work, round after round. Damage that it reports must be lasting: who does not know yet that a topic is deleted finds
+// its table gone.
 func (a *agent) work(*task) {
-	for {
-		if err := a.worker.Round(a.w.ctx); err != nil {
+	damaged := 0
+	for session := a.session; session == a.session && !a.sealed; {
+		err := a.worker.Round(a.w.ctx)
+		if err != nil {
 			a.w.note("round", err.Error(), 0)
-			if corrupt(err) && a.w.profile.torn == 0 && a.core.Term() >= a.w.oracle.term { // one who was deposed finds what he knew of gone
-				a.w.flaw("rest", "background work of %s: %v", a.label(), err)
-			}
+		}
+		if damaged++; err == nil || !corrupt(err) || a.w.profile.torn > 0 || !a.current() {
+			damaged = 0
+		}
+		if damaged > 0 && a.node == nil || damaged > 2 {
+			a.w.flaw("rest", "background work of %s: %v", a.label(), err)
 		}
 		_ = a.w.sleep(a.w.ctx, a.w.profile.tick)
 	}
+}
+
+// current tells whether the agent knows of the newest term, or in a cluster of the newest entry.
+func (a *agent) current() bool {
+	if a.node != nil {
+		return a.view.Applied() == a.w.oracle.state.Next()
+	}
+	return a.seq.core.Term() >= a.w.oracle.term
 }
 
 // corrupt tells errors that no fault of this world explains: what is damaged here has a second copy.
@@ -376,13 +344,19 @@ func (w *world) kill(a *agent) {
 	w.note("kill", a.label(), 0)
 	w.agents = slices.DeleteFunc(w.agents, func(b *agent) bool { return a == b })
 	w.graves = append(w.graves, a)
-	if a.batches != nil {
+	silent := w.net != nil && w.net.dead[a.address()]
+	if a.batches != nil && !silent {
 		a.batches.hangUp()
 	}
 	for _, p := range a.polls {
-		p.lost()
+		if !silent {
+			p.lost()
+		}
 	}
-	a.polls, a.timers, a.events = nil, nil, nil
+	if w.net != nil {
+		w.net.hangUp(a)
+	}
+	a.polls, a.timers = nil, nil
 }
 
 // bury unwinds the tasks of agents that were killed; not from inside one of them.

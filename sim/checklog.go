@@ -13,15 +13,23 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 		}
 		holds[seq] = d
 	}
-	tried := map[int]bool{}           // agents that have asked for a term so far
+	var tries []acquiring             // so far
 	acquired := map[uint64]*LogCall{} // by term
 	acked := map[uint64]*LogCall{}    // by slot
 	for i := range calls {
 		c := &calls[i]
 		switch c.Op {
 		case LogTry:
-			tried[c.Agent] = true
+			tries = append(tries, acquiring{agent: c.Agent, began: c.Began})
 		case LogAcquire:
+			for k := range tries {
+				if t := &tries[k]; t.agent == c.Agent && t.began == c.Began {
+					t.ended, t.over = c.Ended, true
+					if c.OK {
+						t.term = c.Term
+					}
+				}
+			}
 			if !c.OK {
 				continue
 			}
@@ -38,7 +46,7 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 				}
 			}
 		case LogAppend:
-			if c.Fenced && !rivals(tried, acquired, c) {
+			if c.Fenced && !rivals(tries, acquired, c) {
 				bad = append(bad, broken("log", "agent %d was fenced out of slot %d of term %d, and nobody has tried to take the log since", c.Agent, c.Seq, c.Term))
 			}
 			if !c.OK {
@@ -80,16 +88,22 @@ func CheckLog(calls []LogCall, end uint64) []Violation {
 	return bad
 }
 
-// rivals tells whether somebody may have ended the term of c: an agent other than those that held it and lower terms.
-func rivals(tried map[int]bool, acquired map[uint64]*LogCall, c *LogCall) bool {
-	before := map[int]bool{}
-	for term, a := range acquired {
-		if term <= c.Term {
-			before[a.Agent] = true
-		}
+// acquiring is one call of Acquire as far as it is known.
+type acquiring struct {
+	agent, began, ended int
+	over                bool
+	term                uint64 // it was given, 0 if none
+}
+
+// rivals tells whether somebody may have ended the term of c: an acquire that was given a higher one, or none as far as is known, and did not end
+// before that of c's term began.
+func rivals(tries []acquiring, acquired map[uint64]*LogCall, c *LogCall) bool {
+	began := 0
+	if a := acquired[c.Term]; a != nil {
+		began = a.Began
 	}
-	for agent := range tried {
-		if !before[agent] {
+	for _, t := range tries {
+		if (t.term == 0 || t.term > c.Term) && (!t.over || t.ended >= began) {
 			return true
 		}
 	}

@@ -12,38 +12,59 @@ import (
 
 // consumer reads one partition from where it is, over all restarts.
 type consumer struct {
+	client
 	w         *world
 	n         int
 	partition record.Partition
 	position  record.Offset
-	waits     bool // for an answer
+	asked     *poll // that waits for its answer
+	restUntil int64 // in a cluster: it has read all and does not ask before
 	over      bool
 }
 
 // poll is one fetch on its way.
 type poll struct {
 	by    *consumer
+	to    *agent
+	at    int64 // world time
+	began int   // step
 	from  record.Offset
 	bytes int
 }
 
 // lost is what a consumer sees of an agent that dies.
-func (p *poll) lost() { p.by.waits = false }
+func (p *poll) lost() {
+	if p.by.asked == p {
+		p.by.asked = nil
+	}
+}
+
+// lookAtClock gives up what takes too long.
+func (c *consumer) lookAtClock() {
+	if p := c.asked; p != nil && (p.to.gone || c.w.now-p.at > c.w.profile.patience) {
+		c.asked, c.home = nil, nil
+	}
+}
 
 // poll asks an agent for what comes next.
 func (c *consumer) poll(a *agent) bool {
-	if c.over || c.waits || !a.ready {
+	if c.over || c.asked != nil || !a.ready {
 		return false
 	}
 	if !c.w.oracle.live(c.partition) {
 		c.over = true
 		return false
 	}
-	c.waits = true
 	if !c.w.calm && c.w.rng.IntN(50) == 0 {
 		c.position = 0 // somebody rewinds
 	}
-	a.polls = append(a.polls, &poll{by: c, from: c.position, bytes: 1 + c.w.rng.IntN(2000)})
+	p := &poll{by: c, to: a, at: c.w.now, began: c.w.steps, from: c.position, bytes: 1 + c.w.rng.IntN(2000)}
+	c.asked = p
+	if c.w.net == nil || c.n < 0 {
+		a.polls = append(a.polls, p)
+		return true
+	}
+	c.w.onTheWay(&c.client, a, c.w.net.delay(), func() { a.polls = append(a.polls, p) }, func() { p.lost() })
 	return true
 }
 
@@ -57,7 +78,9 @@ func (a *agent) read(*task) {
 			return // unwinding
 		}
 		a.polls = a.polls[1:]
-		p.by.waits = false
+		if a.w.hears(&p.by.client, a) {
+			p.lost()
+		}
 	}
 }
 
@@ -72,8 +95,9 @@ func (a *agent) fetch(p *poll) {
 		res = a.fetchOnce(ctx, p)
 	}
 	c := p.by
+	heard := c.asked == p && a.w.hears(&c.client, a)
 	polled := Polled{
-		Consumer: c.n, Agent: a.n, Step: a.w.steps, Partition: c.partition, From: p.from,
+		Consumer: c.n, Agent: a.n, Began: p.began, Step: a.w.steps, Heard: heard, Partition: c.partition, From: p.from,
 		LogStart: res.Bounds.LogStart, LogEnd: res.Bounds.HighWatermark,
 	}
 	switch {
@@ -83,7 +107,7 @@ func (a *agent) fetch(p *poll) {
 			a.w.flaw("rest", "consumer %d can not decode what it got: %v", c.n, err)
 		}
 		polled.Records = records
-		if len(records) > 0 && c.position == p.from {
+		if len(records) > 0 && c.position == p.from && heard {
 			c.position = max(c.position, records[len(records)-1].Offset+1)
 		}
 		a.w.counts["records polled"] += len(records)
@@ -94,6 +118,9 @@ func (a *agent) fetch(p *poll) {
 		if corrupt(res.Err) && a.w.profile.torn == 0 {
 			a.w.flaw("rest", "consumer %d: %v", c.n, res.Err)
 		}
+	}
+	if len(polled.Records) == 0 {
+		c.restUntil = a.w.now + 500
 	}
 	a.w.note("polled", fmt.Sprint(len(polled.Records)), int64(p.from))
 	a.w.hist.Kafka.Polled = append(a.w.hist.Kafka.Polled, polled)

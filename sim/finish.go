@@ -36,14 +36,20 @@ func (w *world) finish() {
 	for _, a := range w.agents {
 		a.paused = false
 	}
-	w.until(drainSteps/10, func() bool { return len(w.agents) <= 1 })
-	w.faulty.Land(1 << 20)
-	for len(w.agents) > 0 {
-		w.kill(w.agents[0])
-	}
 	w.draining = true
-	if !w.until(drainSteps, w.drained) {
-		w.flaw("rest", "clients do not come to rest: %s", w.open())
+	if w.net != nil {
+		w.settle()
+	} else {
+		w.draining = false // as ever
+		w.until(drainSteps/10, func() bool { return len(w.agents) <= 1 })
+		w.faulty.Land(1 << 20)
+		for len(w.agents) > 0 {
+			w.kill(w.agents[0])
+		}
+		w.draining = true
+		if !w.until(drainSteps, w.drained) {
+			w.flaw("rest", "clients do not come to rest: %s", w.open())
+		}
 	}
 	if w.quiesce(); w.broken {
 		return
@@ -90,6 +96,9 @@ func (w *world) open() string {
 
 // quiesce moves the clock past every interval, grace and re-sweep until the background work has nothing left to do.
 func (w *world) quiesce() {
+	if w.net != nil {
+		w.mute, w.profile.tick = true, min(w.profile.tick, time.Second)
+	}
 	for _, d := range []time.Duration{0, time.Minute, 10 * time.Minute, 2 * time.Hour, 25 * time.Hour, 2 * time.Minute, 2 * time.Minute} {
 		w.now += d.Milliseconds()
 		w.note("quiesce", d.String(), 0)
@@ -172,7 +181,7 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 			break
 		}
 		before := len(w.hist.Kafka.Polled)
-		if !c.poll(a) || !w.until(quietSteps, func() bool { return !c.waits }) {
+		if !c.poll(a) || !w.until(quietSteps, func() bool { return c.asked == nil }) {
 			w.fault("rest", "the last read of %s is not answered", p)
 			break
 		}

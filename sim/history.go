@@ -71,6 +71,7 @@ type KafkaHistory struct {
 	Told   []Told
 	Polled []Polled
 	Looked []Looked
+	AtRest []AtRest
 	IDs    []int64 // producer ids handed out, in order
 	Final  []FinalLog
 }
@@ -116,7 +117,8 @@ type Seen struct {
 // Polled is one fetch of one partition and its answer.
 type Polled struct {
 	Consumer, Agent    int
-	Step               int
+	Began, Step        int  // when it was asked for, and answered
+	Heard              bool // the consumer got the answer
 	Partition          record.Partition
 	From               record.Offset
 	LogStart, LogEnd   record.Offset
@@ -126,8 +128,17 @@ type Polled struct {
 
 // Looked is an answer to ListOffsets: the bounds after a confirmed look at the log.
 type Looked struct {
+	Client, Agent    int
+	Heard            bool // the client got the answer
 	Partition        record.Partition
 	Began, Ended     int
+	LogStart, LogEnd record.Offset
+}
+
+// AtRest is what one agent showed of a partition when the faults were over and all had come to rest.
+type AtRest struct {
+	Agent, Step      int
+	Partition        record.Partition
 	LogStart, LogEnd record.Offset
 }
 

@@ -15,6 +15,8 @@ import (
 type Total struct {
 	Seeds, Steps   int
 	Faults, Counts map[string]int
+	Worlds         map[Kind]int
+	Stalls         []int64  // of all worlds, ascending
 	Failed         []Result // with violations, by seed; at most maxFailed
 	Bad            int      // how many there were
 	Took           time.Duration
@@ -23,12 +25,12 @@ type Total struct {
 // maxFailed bounds how many failed worlds are kept.
 const maxFailed = 20
 
-// Many runs the worlds of seeds from on, workers at a time, count of them or, with count 0, until ctx ends. Worlds share nothing, so
+// Many runs the worlds of cfg's and the following seeds, workers at a time, count of them or, with count 0, until ctx ends. Worlds share nothing, so
 // what each comes to does not depend on the others. report, when set, hears of each failed one, one at a time.
-func Many(ctx context.Context, from uint64, count, steps, workers int, now func() time.Time, report func(Result)) Total {
+func Many(ctx context.Context, cfg Config, count, workers int, now func() time.Time, report func(Result)) Total {
 	began := now()
-	total := Total{Faults: map[string]int{}, Counts: map[string]int{}}
-	next := from
+	total := Total{Faults: map[string]int{}, Counts: map[string]int{}, Worlds: map[Kind]int{}}
+	from, next := cfg.Seed, cfg.Seed
 	var mu sync.Mutex
 	take := func() (uint64, bool) {
 		mu.Lock()
@@ -44,6 +46,8 @@ func Many(ctx context.Context, from uint64, count, steps, workers int, now func(
 		defer mu.Unlock()
 		total.Seeds++
 		total.Steps += r.Steps
+		total.Worlds[r.Kind]++
+		total.Stalls = append(total.Stalls, r.Stalls...)
 		for k, n := range r.Faults {
 			total.Faults[k] += n
 		}
@@ -65,20 +69,31 @@ func Many(ctx context.Context, from uint64, count, steps, workers int, now func(
 	for range workers {
 		wg.Go(func() { //nolint:contextcheck // a world has no end from outside
 			for seed, ok := take(); ok; seed, ok = take() {
-				add(Run(Config{Seed: seed, Steps: steps}))
+				one := cfg
+				one.Seed = seed
+				add(Run(one))
 			}
 		})
 	}
 	wg.Wait()
 	slices.SortFunc(total.Failed, func(a, b Result) int { return cmp.Compare(a.Seed, b.Seed) })
+	slices.Sort(total.Stalls)
 	total.Took = now().Sub(began)
 	return total
 }
 
 // String tells what the worlds came to.
 func (t *Total) String() string {
-	return fmt.Sprintf("%d seeds, %d failed, in %.1f s: %.1f seeds/s, %d steps\nfaults injected: %s\nwhat happened: %s\n",
-		t.Seeds, t.Bad, t.Took.Seconds(), float64(t.Seeds)/max(t.Took.Seconds(), 1e-9), t.Steps, listed(t.Faults), listed(t.Counts))
+	kinds := map[string]int{}
+	for k, n := range t.Worlds {
+		kinds[k.String()] = n
+	}
+	stalls := ""
+	if n := len(t.Stalls); n > 0 {
+		stalls = fmt.Sprintf("producers heard nothing after a sequencer's death for, of %d: median %d ms, of 100 at most %d ms in 99, worst %d ms\n", n, t.Stalls[n/2], t.Stalls[n*99/100], t.Stalls[n-1])
+	}
+	return fmt.Sprintf("%d seeds, %d failed, in %.1f s: %.1f seeds/s, %d steps\nworlds: %s\n%sfaults injected: %s\nwhat happened: %s\n",
+		t.Seeds, t.Bad, t.Took.Seconds(), float64(t.Seeds)/max(t.Took.Seconds(), 1e-9), t.Steps, listed(kinds), stalls, listed(t.Faults), listed(t.Counts))
 }
 
 // String tells what one world came to.
@@ -88,7 +103,7 @@ func (r *Result) String() string {
 	if len(r.Violations) > 0 {
 		verdict = fmt.Sprintf("FAILED, %d violations", len(r.Violations))
 	}
-	fmt.Fprintf(&b, "seed %d: %s, %d steps, trace %016x\n", r.Seed, verdict, r.Steps, r.Trace)
+	fmt.Fprintf(&b, "seed %d: %s, %s, %d steps, trace %016x\n", r.Seed, verdict, r.Kind, r.Steps, r.Trace)
 	for i, v := range r.Violations {
 		if i == 10 {
 			b.WriteString("  ...\n")

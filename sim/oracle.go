@@ -175,7 +175,7 @@ func (o *oracle) role(ctx context.Context, key string) ObjectEvent {
 	}
 	for _, r := range o.view.Released() {
 		if r.Key == key {
-			return ObjectEvent{Role: Released, Age: o.w.now - r.ReleasedAt, Grace: releaseGrace.Milliseconds() - 2*maxSkew}
+			return ObjectEvent{Role: Released, Age: o.w.now - r.ReleasedAt, Grace: releaseGrace.Milliseconds() - 2*max(maxSkew, o.w.profile.skew)}
 		}
 	}
 	if o.output(key) {
@@ -258,7 +258,7 @@ func (o *oracle) sweptForGood(key string) bool {
 	}
 	for _, s := range o.view.Sessions() {
 		if uint64(s.ID) == k.Session {
-			return s.Sealed && o.w.now-s.SealedAt >= sweepLast.Milliseconds()-2*maxSkew
+			return s.Sealed && o.w.now-s.SealedAt >= sweepLast.Milliseconds()-2*max(maxSkew, o.w.profile.skew)
 		}
 	}
 	return true

@@ -27,6 +27,7 @@ const (
 // that has to be sent again waits until all before it are settled, and nothing new is sent meanwhile. One that is not idempotent
 // has one batch in flight. A batch that was not settled in time is given up, and an idempotent producer goes on in a new epoch.
 type producer struct {
+	client
 	w          *world
 	n          int
 	partition  record.Partition
@@ -39,6 +40,7 @@ type producer struct {
 
 	id       int64 // -1: to be asked for
 	asking   bool
+	askedAt  int64
 	epoch    int16
 	sequence int32 // of the next record
 	made     int   // records
@@ -84,7 +86,7 @@ func (p *producer) produce(a *agent) bool {
 	}
 	r := &request{agent: a, batches: []*batch{b}, open: true}
 	c := p.conns[p.w.rng.IntN(len(p.conns))]
-	late := !p.w.calm && p.w.rng.IntN(p.w.profile.lateRequests) == 0 || len(c.queue) > 0
+	late := !p.w.calm && p.w.rng.IntN(p.w.profile.lateRequests) == 0 || len(c.queue) > 0 || p.w.net != nil
 	// Now and then several producers share a call, as partitions of one client do.
 	if other := p.w.pick(); !late && len(other.conns) == 1 && len(other.conns[0].queue) == 0 && other.partition != p.partition && other.agent == a && p.w.rng.IntN(3) == 0 && !other.over && (!other.idempotent || other.id >= 0) {
 		if ob := other.next(); ob != nil {
@@ -103,15 +105,21 @@ func (p *producer) produce(a *agent) bool {
 		return true
 	}
 	c.queue = append(c.queue, r)
+	first := func() (r *request) {
+		r, c.queue = c.queue[0], c.queue[1:]
+		return r
+	}
+	if p.w.net != nil {
+		p.w.onTheWay(&p.client, a, p.w.net.delay(), func() { a.deliver(first()) }, func() { a.turnAway(first()) })
+		return true
+	}
 	sent := p.w.now
 	a.after(time.Duration(p.w.rng.IntN(1500))*time.Millisecond, "arrive", func() {
-		r := c.queue[0]
-		c.queue = c.queue[1:]
 		if a.w.now-sent >= lostOnTheWay {
-			a.turnAway(r)
+			a.turnAway(first())
 			return
 		}
-		a.deliver(r)
+		a.deliver(first())
 	})
 	p.w.counts["requests on their way"]++
 	return true
@@ -125,7 +133,7 @@ type conn struct {
 
 // deliver hands a request in that has arrived.
 func (a *agent) deliver(r *request) {
-	if !a.batches.produce(r) {
+	if !a.ready && a.w.net != nil || !a.batches.produce(r) {
 		a.turnAway(r)
 	}
 }
@@ -165,6 +173,9 @@ func (p *producer) hangUp() {
 func (p *producer) askID(a *agent) bool {
 	if p.asking {
 		return false
+	}
+	if p.w.net != nil {
+		return p.askIDFrom(a)
 	}
 	p.asking = true
 	asked := a
@@ -272,9 +283,17 @@ func (p *producer) lookAtClock() {
 			return
 		}
 	}
+	patience := int64(requestTimeout)
+	if p.w.net != nil {
+		patience = p.w.profile.patience
+		if p.asking && p.w.now-p.askedAt > patience {
+			p.asking, p.home = false, nil
+		}
+	}
 	for _, c := range p.conns {
-		if len(c.wire) > 0 && p.w.now-c.wire[0].sentAt > requestTimeout {
+		if len(c.wire) > 0 && p.w.now-c.wire[0].sentAt > patience {
 			p.hangUp()
+			p.home = nil
 			return
 		}
 	}
@@ -312,7 +331,7 @@ func (b *batch) settled() {
 // told takes an agent's answer to one batch of a request: down for the checkers, and to the client if that still waits.
 func (w *world) told(r *request, b *batch, res batcher.Result) {
 	t := Told{Sent: b.index, Step: w.steps, Base: res.BaseOffset}
-	heard := r.open && b.request == r
+	heard := r.open && b.request == r && w.hears(&b.by.client, r.agent)
 	switch {
 	case res.Err == nil:
 		t.Outcome = Committed
@@ -358,6 +377,7 @@ func (p *producer) hear(c *conn) {
 		switch {
 		case outcome == Committed:
 			p.accepted = p.accepted || b.epoch == p.epoch
+			p.w.heardOf(p)
 			b.settled()
 		case outcome == Refused && p.skipped:
 			p.hangUp()

@@ -20,22 +20,47 @@ func regressions() []uint64 {
 }
 
 func TestOneSeedIsOneTrace(t *testing.T) {
-	for seed := range uint64(3) {
-		var first, second bytes.Buffer
-		a := Run(Config{Seed: seed + 1, Trace: &first})
-		b := Run(Config{Seed: seed + 1, Trace: &second})
-		if a.Trace != b.Trace || a.Steps != b.Steps || !bytes.Equal(first.Bytes(), second.Bytes()) {
-			t.Errorf("seed %d took %d steps to %016x and then %d steps to %016x", seed+1, a.Steps, a.Trace, b.Steps, b.Trace)
+	for _, kind := range []Kind{Single, Cluster, Stalled} {
+		for seed := range uint64(3) {
+			var first, second bytes.Buffer
+			cfg := Config{Seed: seed + 1, Kind: kind}
+			cfg.Trace = &first
+			a := Run(cfg)
+			cfg.Trace = &second
+			b := Run(cfg)
+			if a.Trace != b.Trace || a.Steps != b.Steps || !bytes.Equal(first.Bytes(), second.Bytes()) {
+				t.Errorf("%s, seed %d took %d steps to %016x and then %d steps to %016x", kind, seed+1, a.Steps, a.Trace, b.Steps, b.Trace)
+			}
+			if c := Run(Config{Seed: seed + 100, Kind: kind}); c.Trace == a.Trace {
+				t.Errorf("%s, seeds %d and %d have the same trace", kind, seed+1, seed+100)
+			}
 		}
-		if c := Run(Config{Seed: seed + 100}); c.Trace == a.Trace {
-			t.Errorf("seeds %d and %d have the same trace", seed+1, seed+100)
+	}
+}
+
+// A seed alone chooses the kind of its world, and every kind is met.
+func TestSeedsMixTheKinds(t *testing.T) {
+	kinds := map[Kind]int{}
+	for seed := range uint64(80) {
+		cfg := Config{Seed: seed}
+		kinds[cfg.kind()]++
+	}
+	if kinds[Single] != 20 || kinds[Cluster] != 50 || kinds[Stalled] != 10 {
+		t.Errorf("of 80 seeds: %v", kinds)
+	}
+	for _, k := range []Kind{Mixed, Single, Cluster, Stalled} {
+		if got, err := ParseKind(k.String()); err != nil || got != k {
+			t.Errorf("%s is read as %s, %v", k, got, err)
 		}
+	}
+	if _, err := ParseKind("round"); err == nil {
+		t.Error("there is a kind of worlds named round")
 	}
 }
 
 func TestRegressionSeedsAreClean(t *testing.T) {
 	for _, seed := range regressions() {
-		if r := Run(Config{Seed: seed}); len(r.Violations) > 0 {
+		if r := Run(Config{Seed: seed, Kind: Single}); len(r.Violations) > 0 {
 			t.Errorf("seed %d: %v", seed, r.Violations)
 		}
 	}
@@ -43,26 +68,50 @@ func TestRegressionSeedsAreClean(t *testing.T) {
 
 // Worlds are clean, and each kind of fault and event is met, so that a clean run says something.
 func TestWorldsAreClean(t *testing.T) {
-	seeds := 400
-	if testing.Short() {
-		seeds = 80
-	}
-	total := Many(t.Context(), 1, seeds, 0, runtime.GOMAXPROCS(0), time.Now, func(r Result) {
-		t.Errorf("seed %d: %v", r.Seed, r.Violations)
-	})
-	t.Log(total.String())
-	for _, fault := range []string{"fail_before", "fail_after", "late", "landed", "conflict_before", "conflict_after", "own_exists", "own_exists_marked", "truncate", "torn", "delay", "unavailable", "no_date"} {
-		if total.Faults[fault] == 0 {
-			t.Errorf("no world met the fault %s", fault)
-		}
-	}
-	for _, event := range []string{
-		"agents fenced", "agents killed", "agents paused", "agents stopped", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
-		"batches not written", "batches of unknown outcome", "compactions", "objects regrouped", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
-		"starts from a snapshot", "table versions projected", "topics deleted", "slots truncated", "slow answers", "batches judged later", "requests on their way",
+	for _, c := range []struct {
+		kind         Kind
+		seeds, short int
+		faults       []string
+		events       []string
+	}{
+		{
+			Single, 400, 80,
+			[]string{"fail_before", "fail_after", "late", "landed", "conflict_before", "conflict_after", "own_exists", "own_exists_marked", "truncate", "torn", "delay", "unavailable", "no_date"},
+			[]string{
+				"agents fenced", "agents killed", "agents paused", "agents stopped", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
+				"batches not written", "batches of unknown outcome", "compactions", "objects regrouped", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
+				"starts from a snapshot", "table versions projected", "topics deleted", "slots truncated", "slow answers", "batches judged later", "requests on their way",
+			},
+		},
+		{
+			Cluster, 300, 60,
+			[]string{"fail_before", "fail_after", "late", "landed", "conflict_before", "conflict_after", "own_exists", "own_exists_marked", "truncate", "torn", "delay", "unavailable", "no_date"},
+			[]string{
+				"agents fenced", "agents killed", "agents paused", "agents drained", "answers lost", "batches acknowledged", "batches given up", "batches not written", "batches of unknown outcome", "batches judged later",
+				"clocks set", "compactions", "connections reset", "cuts", "ends asked for", "messages lost", "objects committed", "objects committed inline", "objects deleted", "objects regrouped", "records polled",
+				"sequencers deposed", "sessions opened again", "sessions sealed", "snapshots damaged", "store calls cut off", "table versions projected", "terms taken over", "topics deleted", "slots truncated",
+			},
+		},
 	} {
-		if total.Counts[event] == 0 {
-			t.Errorf("no world saw: %s", event)
-		}
+		t.Run(c.kind.String(), func(t *testing.T) {
+			seeds := c.seeds
+			if testing.Short() {
+				seeds = c.short
+			}
+			total := Many(t.Context(), Config{Seed: 1, Kind: c.kind}, seeds, runtime.GOMAXPROCS(0), time.Now, func(r Result) {
+				t.Errorf("seed %d: %v", r.Seed, r.Violations)
+			})
+			t.Log(total.String())
+			for _, fault := range c.faults {
+				if total.Faults[fault] == 0 {
+					t.Errorf("no world met the fault %s", fault)
+				}
+			}
+			for _, event := range c.events {
+				if total.Counts[event] == 0 {
+					t.Errorf("no world saw: %s", event)
+				}
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,69 +16,126 @@ import (
 // either not asked yet, or does not hear the answer.
 type gate struct {
 	w     *world
+	a     *agent
 	inner objectstore.Store
 }
 
-func (g *gate) stop(op objectstore.Op, key string) {
+// stop is before a call: the error of one that never gets to the store.
+func (g *gate) stop(op objectstore.Op, key string) error {
 	g.w.note(op.String(), key, 0)
 	g.w.running.pause()
+	g.latency(key)
+	if err := g.reach(g.a.party(), theStore); err != nil {
+		return err
+	}
 	g.w.witness.calling = key
+	return nil
+}
+
+// reach waits in vain where the way is cut.
+func (g *gate) reach(from, to party) error {
+	if g.w.net.open(from, to) {
+		return nil
+	}
+	g.w.counts["store calls cut off"]++
+	_ = g.w.sleep(g.w.ctx, time.Duration(500+g.w.rng.IntN(4000))*time.Millisecond)
+	return fmt.Errorf("%w: %w", objectstore.ErrUnknown, errNoAnswer)
+}
+
+// latency is half of what a call takes. Slots of the log are read eight at a time by real agents, and here one after the other.
+func (g *gate) latency(key string) {
+	d := g.w.profile.storeDelay
+	if strings.HasPrefix(key, logPrefix+"log/") && g.w.running.name == "read log" {
+		d /= 8
+	}
+	if d == 0 {
+		return
+	}
+	d = (d + g.w.rng.Int64N(d)) / 4
+	if g.w.rng.IntN(100) == 0 {
+		d *= 10
+	}
+	_ = g.w.sleep(g.w.ctx, time.Duration(d)*time.Millisecond)
 }
 
 // Create implements objectstore.Store.
 func (g *gate) Create(ctx context.Context, key string, body []byte) (time.Time, error) {
-	g.stop(objectstore.OpCreate, key)
+	if err := g.stop(objectstore.OpCreate, key); err != nil {
+		return time.Time{}, err
+	}
 	at, err := g.inner.Create(ctx, key, body)
-	g.answered(err)
+	if lost := g.answered(key, err); lost != nil {
+		return time.Time{}, lost
+	}
 	return at, err
 }
 
 // Put implements objectstore.Store.
 func (g *gate) Put(ctx context.Context, key string, body []byte) error {
-	g.stop(objectstore.OpPut, key)
+	if err := g.stop(objectstore.OpPut, key); err != nil {
+		return err
+	}
 	err := g.inner.Put(ctx, key, body)
-	g.answered(err)
+	if lost := g.answered(key, err); lost != nil {
+		return lost
+	}
 	return err
 }
 
 // Get implements objectstore.Store.
 func (g *gate) Get(ctx context.Context, key string, maxBytes int64) ([]byte, error) {
-	g.stop(objectstore.OpGet, key)
+	if err := g.stop(objectstore.OpGet, key); err != nil {
+		return nil, err
+	}
 	body, err := g.inner.Get(ctx, key, maxBytes)
-	g.answered(err)
+	if lost := g.answered(key, err); lost != nil {
+		return nil, lost
+	}
 	return body, err
 }
 
 // GetRange implements objectstore.Store.
 func (g *gate) GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error) {
-	g.stop(objectstore.OpGetRange, key)
+	if err := g.stop(objectstore.OpGetRange, key); err != nil {
+		return nil, err
+	}
 	body, err := g.inner.GetRange(ctx, key, pos, length)
-	g.answered(err)
+	if lost := g.answered(key, err); lost != nil {
+		return nil, lost
+	}
 	return body, err
 }
 
 // List implements objectstore.Store.
 func (g *gate) List(ctx context.Context, prefix, after string, limit int) ([]objectstore.Object, error) {
-	g.stop(objectstore.OpList, prefix)
+	if err := g.stop(objectstore.OpList, prefix); err != nil {
+		return nil, err
+	}
 	page, err := g.inner.List(ctx, prefix, after, limit)
-	g.answered(err)
+	if lost := g.answered(prefix, err); lost != nil {
+		return nil, lost
+	}
 	return page, err
 }
 
 // Delete implements objectstore.Store. Others act between two keys of one call, as they may with a store.
 func (g *gate) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
-		g.stop(objectstore.OpDelete, key)
+		if err := g.stop(objectstore.OpDelete, key); err != nil {
+			return err
+		}
 		if err := g.inner.Delete(ctx, key); err != nil {
-			g.answered(err)
+			if lost := g.answered(key, err); lost != nil {
+				return lost
+			}
 			return err
 		}
 	}
-	g.answered(nil)
-	return nil
+	return g.answered("", nil)
 }
 
-func (g *gate) answered(err error) {
+// answered is after a call: the error of one whose answer does not get back.
+func (g *gate) answered(key string, err error) error {
 	g.w.witness.calling = ""
 	if err != nil {
 		g.w.note("failed", err.Error(), 0)
@@ -86,7 +144,12 @@ func (g *gate) answered(err error) {
 		_ = g.w.sleep(g.w.ctx, time.Duration(g.w.rng.IntN(4000))*time.Millisecond)
 		g.w.counts["slow answers"]++
 	}
+	g.latency(key)
+	if lost := g.reach(theStore, g.a.party()); lost != nil {
+		return lost
+	}
 	g.w.running.pause()
+	return nil
 }
 
 // witness sits right above the memory and sees every effect when it happens, those that land late too.

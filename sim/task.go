@@ -80,7 +80,9 @@ func (w *world) resume(t *task) {
 
 // timer is something that happens at a time, outside of any task.
 type timer struct {
-	at   int64
-	name string
-	fire func()
+	agent *agent
+	at    int64
+	name  string
+	fire  func()
+	off   bool // it has fired, or is not to fire any more
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,29 +29,35 @@ const (
 	sweepAgain    = 30 * time.Second
 	sweepLast     = 10 * time.Minute
 	sweepOpen     = 5 * time.Second
-	maxSkew       = 2000 // milliseconds between two clocks and the store's, at most, either way
+	maxSkew       = 2000     // milliseconds between two clocks and the store's, at most, either way
+	farSkew       = 3600_000 // the same, in some clusters
 )
 
 // Config says which world to run.
 type Config struct {
 	Seed  uint64
-	Steps int       // of the scheduler before the faults end; 0: 2,500
+	Kind  Kind      // Mixed: the seed chooses
+	Steps int       // of the scheduler before the faults end; 0: 2,500, of a cluster 8,000, of a stall 12,000
 	Trace io.Writer // gets every step as text; nil: none
 }
 
 // Result is what a world came to.
 type Result struct {
 	Seed       uint64
+	Kind       Kind
 	Trace      uint64         // hash of every step: equal seeds give equal traces
 	Steps      int            // taken
 	Faults     map[string]int // by kind
 	Counts     map[string]int // what happened
+	Stalls     []int64        // milliseconds for which producers heard nothing after their sequencer was killed
 	Violations []Violation
 }
 
 // profile is what is the same all through one world, drawn from its seed.
 type profile struct {
-	skew, caches   bool
+	clusterProfile
+	skew           int64 // milliseconds between a clock and the store's, at most, either way
+	caches         bool
 	attempts       int // of a store call
 	uploads        int
 	commits        int
@@ -79,6 +86,8 @@ type wantedTopic struct {
 // world is one simulated cluster, its clients and its store. One goroutine at a time is at work in it.
 type world struct {
 	cfg     Config
+	kind    Kind
+	net     *network        // of a cluster
 	ctx     context.Context // a world has no end from outside, only a budget of steps
 	rng     *rand.Rand
 	profile profile
@@ -95,7 +104,7 @@ type world struct {
 	agents  []*agent // alive, oldest first
 	graves  []*agent // killed, not yet unwound
 	born    int
-	bootAt  int64 // when the next agent starts if none serves
+	bootAt  int64 // when the next agent starts if none serves, or there are too few
 	running *task
 	last    *task // that took the step before
 
@@ -107,6 +116,11 @@ type world struct {
 	draining   bool // nothing new is produced
 	calm       bool // no faults, no chaos
 
+	quietUntil int64 // clients do nothing before
+	mute       bool  // clients do nothing at all
+	stalls     []int64
+	watch      *stallWatch // in a world of that kind
+
 	hist       History
 	counts     map[string]int
 	violations []Violation
@@ -116,18 +130,15 @@ type world struct {
 
 // Run runs one world to its end and judges it.
 func Run(cfg Config) (res Result) {
-	if cfg.Steps == 0 {
-		cfg.Steps = 2500
-	}
 	w := newWorld(cfg)
 	defer func() {
 		if r := recover(); r != nil {
 			w.fault("rest", "panic: %v\n%s", r, debug.Stack())
 		}
 		w.stopAll()
-		res = Result{Seed: cfg.Seed, Trace: w.hash, Steps: w.steps, Faults: w.faults(), Counts: w.counts, Violations: w.violations}
+		res = Result{Seed: cfg.Seed, Kind: w.kind, Stalls: w.stalls, Trace: w.hash, Steps: w.steps, Faults: w.faults(), Counts: w.counts, Violations: w.violations}
 	}()
-	for w.steps < cfg.Steps && !w.broken {
+	for w.steps < w.cfg.Steps && !w.broken {
 		w.turn()
 	}
 	if !w.broken {
@@ -147,11 +158,18 @@ func (w *world) faults() map[string]int {
 }
 
 func newWorld(cfg Config) *world {
+	kind := cfg.kind()
+	if cfg.Steps == 0 {
+		cfg.Steps = kind.steps()
+	}
 	w := &world{
-		cfg: cfg, ctx: context.Background(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000, hash: 14695981039346656037,
+		cfg: cfg, kind: kind, ctx: context.Background(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000, hash: 14695981039346656037,
 		discard: slog.New(slog.DiscardHandler), counts: map[string]int{}, known: map[record.Partition]bool{}, keptTables: map[string]bool{}, flaws: map[string]bool{},
 	}
 	w.profile = w.draw()
+	if kind != Single {
+		w.drawCluster()
+	}
 	memory := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
 	w.witness = &witness{Memory: memory, w: w, written: map[string]writing{}}
 	w.faulty = storetest.NewFaulty(w.witness, w.rng.Uint64(), w.profile.weather)
@@ -168,7 +186,11 @@ func newWorld(cfg Config) *world {
 	if w.rng.IntN(3) == 0 {
 		w.wanted = append(w.wanted, wantedTopic{"plain", 1, map[string]string{"barge.table.enable": "false"}})
 	}
-	w.boot()
+	if kind == Single {
+		w.boot()
+	} else {
+		w.found()
+	}
 	return w
 }
 
@@ -188,7 +210,7 @@ func drawLimits(r *rand.Rand) compactor.Limits {
 func (w *world) draw() profile {
 	r := w.rng
 	p := profile{
-		skew: r.IntN(3) == 0, caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)], lateRequests: []int{8, 40, 100_000}[r.IntN(3)],
+		skew: []int64{maxSkew, 0, 0}[r.IntN(3)], caches: r.IntN(2) == 0, attempts: 1 + r.IntN(4), uploads: 1 + r.IntN(4), commits: 1 + r.IntN(4), lostCommits: []int{10, 50, 100_000}[r.IntN(3)], slowAnswers: []int{50, 300, 100_000}[r.IntN(3)], lateRequests: []int{8, 40, 100_000}[r.IntN(3)],
 		entryCommands: []int{1, 2, 4096}[r.IntN(3)], checkpoint: uint64(10 + r.IntN(30)),
 		interval: time.Duration(2+r.IntN(20)) * time.Second, tick: time.Duration(300+r.IntN(700)) * time.Millisecond,
 		inline: []int64{0, 500, 1000, 100_000}[r.IntN(4)], limits: drawLimits(r), slowTopics: r.IntN(3) > 0,
@@ -234,6 +256,13 @@ func (w *world) note(what, about string, n int64) {
 	}
 }
 
+// tell adds a line to the text of the trace, which is no event.
+func (w *world) tell(format string, args ...any) {
+	if w.cfg.Trace != nil {
+		_, _ = fmt.Fprintf(w.cfg.Trace, "%6d %9d %s\n", w.steps, w.now-1_700_000_000_000, fmt.Sprintf(format, args...))
+	}
+}
+
 // fault notes a violation that was met on the way and ends the world.
 func (w *world) fault(checker, format string, args ...any) {
 	w.broken = true
@@ -255,10 +284,15 @@ func (w *world) turn() {
 	w.steps++
 	w.now += w.rng.Int64N(4)
 	w.bury()
-	if !w.calm {
+	switch {
+	case w.kind != Single:
+		w.befall()
+	case !w.calm:
 		w.chaos()
+		fallthrough
+	default:
+		w.succeed()
 	}
-	w.succeed()
 	if w.rng.IntN(6) == 0 && w.client() {
 		return
 	}
@@ -269,6 +303,11 @@ func (w *world) turn() {
 		for _, p := range w.producers {
 			p.lookAtClock()
 		}
+		if w.net != nil {
+			for _, c := range w.consumers {
+				c.lookAtClock()
+			}
+		}
 		w.meetTopics()
 	}
 }
@@ -276,11 +315,7 @@ func (w *world) turn() {
 // step lets a task go on or a timer fire; false when there is none.
 func (w *world) step() bool {
 	var ready []*task
-	type due struct {
-		a *agent
-		i int
-	}
-	var timers []due
+	var timers []*timer
 	for _, a := range w.agents {
 		if a.paused {
 			continue
@@ -296,9 +331,10 @@ func (w *world) step() bool {
 			}
 		}
 		a.tasks = rest
-		for i := range a.timers {
-			if a.timers[i].at <= w.now {
-				timers = append(timers, due{a, i})
+		a.timers = slices.DeleteFunc(a.timers, func(t *timer) bool { return t.off })
+		for _, t := range a.timers {
+			if t.at <= w.now {
+				timers = append(timers, t)
 			}
 		}
 	}
@@ -320,10 +356,9 @@ func (w *world) step() bool {
 		w.resume(ready[i])
 		return true
 	}
-	d := timers[i-len(ready)]
-	t := d.a.timers[d.i]
-	d.a.timers = append(d.a.timers[:d.i:d.i], d.a.timers[d.i+1:]...)
-	w.note("timer", t.name, int64(d.a.n))
+	t := timers[i-len(ready)]
+	t.off = true
+	w.note("timer", t.name, int64(t.agent.n))
 	t.fire()
 	return true
 }
@@ -340,12 +375,17 @@ func (w *world) skip() {
 				next = min(next, t.until)
 			}
 		}
-		for i := range a.timers {
-			next = min(next, a.timers[i].at)
+		for _, t := range a.timers {
+			if !t.off {
+				next = min(next, t.at)
+			}
 		}
 	}
-	if w.serving() == nil && w.bootAt > w.now {
+	if (w.kind != Single || w.serving() == nil) && w.bootAt > w.now {
 		next = min(next, w.bootAt)
+	}
+	if w.kind != Single {
+		next = w.wakeUp(next)
 	}
 	w.now = max(w.now+1, next)
 }
@@ -505,9 +545,9 @@ func (w *world) meetTopics() {
 				continue
 			}
 			w.known[p] = true
-			w.consumers = append(w.consumers, &consumer{w: w, n: len(w.consumers), partition: p})
+			w.consumers = append(w.consumers, &consumer{w: w, n: len(w.consumers), partition: p, client: client{machine: len(w.consumers) % machines}})
 			for k := range 2 {
-				pr := &producer{w: w, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1, conns: []*conn{{}}}
+				pr := &producer{w: w, client: client{machine: len(w.producers) % machines}, n: len(w.producers), partition: p, idempotent: k == 0 || w.rng.IntN(2) == 0, id: -1, conns: []*conn{{}}}
 				pr.careless = pr.idempotent && w.rng.IntN(4) == 0
 				if pr.idempotent && w.rng.IntN(3) == 0 {
 					pr.conns = append(pr.conns, &conn{})
@@ -530,6 +570,9 @@ func (w *world) pick() *producer {
 
 // client lets one of the clients act; false when the one picked has nothing to do.
 func (w *world) client() bool {
+	if w.kind != Single {
+		return w.act()
+	}
 	if len(w.agents) == 0 || len(w.producers) == 0 {
 		w.meetTopics()
 		return false
@@ -588,6 +631,8 @@ func (w *world) stopAll() {
 func (w *world) judge() {
 	w.violations = append(w.violations, CheckLog(w.hist.Log, w.oracle.state.Next())...)
 	w.violations = append(w.violations, CheckKafka(&w.hist.Kafka)...)
+	w.violations = append(w.violations, CheckEnds(&w.hist.Kafka)...)
+	w.violations = append(w.violations, CheckUnseen(&w.hist.Kafka)...)
 	w.violations = append(w.violations, CheckTables(w.hist.Tables)...)
 	w.violations = append(w.violations, CheckObjects(w.hist.Objects)...)
 	w.violations = append(w.violations, CheckStates(w.hist.States)...)

@@ -5,8 +5,9 @@ type mutant struct {
 	Name    string
 	Breaks  string // the promise that is not kept any more
 	Edits   []edit
-	Checker string // log, kafka, table, objects, state or rest; several where any of them may be the first, separated by a space
+	Checker string // log, kafka, table, objects, state, stale, unseen, coordinators, stall or rest; several where any of them may be the first, separated by a space
 	Seeds   int    // by which it must have been noticed
+	Kind    string // of worlds: single (also when empty), cluster, stall
 }
 
 // edit replaces a text that stands in a file exactly once. Files are named from the module root.
@@ -19,12 +20,12 @@ func mutants() []mutant {
 		{
 			"boundary-check-dropped", "an append counts only after a boundary check begun after its create",
 			[]edit{{"metadata/bucketlog/append.go", "if needsCheck(check, created) {", "if needsCheck(check, created) && t.next == 0 {"}},
-			"log", 3000,
+			"log", 3000, "",
 		},
 		{
 			"boundary-check-for-ever", "a boundary check is good for 30 s of the store's time",
 			[]edit{{"metadata/bucketlog/append.go", "check.IsZero() || created.IsZero() || created.Sub(check).Abs() > boundaryFresh", "check.IsZero()"}},
-			"log", 3000,
+			"log", 3000, "",
 		},
 		{
 			"delete-before-boundary", "the boundary is raised before slots are deleted",
@@ -32,32 +33,32 @@ func mutants() []mutant {
 				"metadata/bucketlog/checkpoint.go", "	key := l.boundaryKey(to)\n",
 				"	if err := l.deleteBelow(ctx, l.slotPrefix(), to); err != nil {\n		return err\n	}\n	key := l.boundaryKey(to)\n",
 			}},
-			"objects", 100,
+			"objects", 100, "",
 		},
 		{
 			"slot-life-ignored", "a slot lives its time before it is truncated",
 			[]edit{{"metadata/bucketlog/checkpoint.go", "t.time.Add(-l.cfg.SlotLife)", "t.time"}},
-			"objects", 100,
+			"objects", 100, "",
 		},
 		{
 			"truncates-what-snapshots-need", "every kept snapshot can be replayed from",
 			[]edit{{"metadata/bucketlog/checkpoint.go", "return min(below, snapshots[0])", "return below"}},
-			"objects state", 200,
+			"objects state", 200, "",
 		},
 		{
 			"one-snapshot-kept", "a damaged snapshot can be replaced by the one before",
 			[]edit{{"metadata/bucketlog/checkpoint.go", "len(seqs)-l.cfg.KeepSnapshots", "len(seqs)-1"}},
-			"objects rest", 100,
+			"objects rest", 100, "",
 		},
 		{
 			"term-check-skipped", "a slot of a newer term is not ours",
 			[]edit{{"metadata/bucketlog/append.go", "case held.term == term && held.id == id:", "case held.term >= term:"}},
-			"log", 200,
+			"log", 200, "",
 		},
 		{
 			"own-412-read-as-fencing", "who meets his own write in a slot has written it",
 			[]edit{{"metadata/bucketlog/append.go", "	case held.term == term && held.id == id:\n		return own\n", "	case held.term == term && held.id == id:\n		return overtaken\n"}},
-			"log", 200,
+			"log", 200, "",
 		},
 		{
 			"unknown-read-as-fenced", "an append of unknown outcome is asked for again, not given up",
@@ -65,7 +66,7 @@ func mutants() []mutant {
 				"metadata/bucketlog/append.go", `return fmt.Errorf("create %s (%d bytes): %w: %w", key, len(frame), metadata.ErrUnknown, err)`,
 				`return fmt.Errorf("create %s (%d bytes): %w: %w", key, len(frame), metadata.ErrFenced, err)`,
 			}},
-			"log", 200,
+			"log", 200, "",
 		},
 		{
 			"confirm-without-looking", "Confirm looks at the store",
@@ -73,23 +74,23 @@ func mutants() []mutant {
 				"metadata/bucketlog/append.go", "	held, _, err := l.getSlot(ctx, next)\n	switch {\n	case err == nil && held.term > term:",
 				"	if next > 0 {\n		return nil\n	}\n	held, _, err := l.getSlot(ctx, next)\n	switch {\n	case err == nil && held.term > term:",
 			}},
-			"log kafka", 1000,
+			"log kafka", 1000, "",
 		},
 		{
 			"chain-not-checked", "a slot follows the one before it",
 			[]edit{{"metadata/bucketlog/read.go", "if at.known && s.prev != at.prev {", "if at.known && s.prev != at.prev && s.seq == 0 {"}},
-			"log", 50,
+			"log", 50, "",
 		},
 		{
 			"claim-without-a-higher-term", "a claim has a higher term than everything before it",
 			[]edit{{"metadata/bucketlog/acquire.go", "term: max(at.term, l.currentTip().term) + 1,", "term: max(at.term, l.currentTip().term, 1),"}},
-			"log rest", 100,
+			"log rest", 100, "",
 		},
 		// The sequencer.
 		{
 			"acknowledged-before-settled", "nobody is answered before the append is known to be durable",
 			[]edit{{"metadata/seqcore.go", "	switch {\n	case err == nil:\n	case c.gaveUp:", "	switch {\n	case err == nil || errors.Is(err, ErrUnknown):\n	case c.gaveUp:"}},
-			"kafka log state rest", 300,
+			"kafka log state rest", 300, "",
 		},
 		{
 			"applied-before-durable", "nobody sees an entry before it is durable",
@@ -97,64 +98,64 @@ func mutants() []mutant {
 				{"metadata/seqcore.go", "	return append(acts, AppendAction{f})\n", "	return append(acts, ApplyAction{f}, AppendAction{f})\n"},
 				{"metadata/seqcore.go", "c.launch([]SequencerAction{ApplyAction{f}}, now)", "c.launch(nil, now)"},
 			},
-			"kafka state", 300,
+			"kafka state", 300, "",
 		},
 		{
 			"repeated-under-another-id", "an append is repeated with the same id",
 			[]edit{{"metadata/seqcore.go", "		c.waiting = false\n		return []SequencerAction{AppendAction{c.flight}}", "		c.waiting = false\n		c.flight.id = c.ids()\n		return []SequencerAction{AppendAction{c.flight}}"}},
-			"rest log", 300,
+			"rest log", 300, "",
 		},
 		{
 			"question-answered-by-an-old-append", "what began before a question came does not answer it",
 			[]edit{{"metadata/seqcore.go", "acts = c.tell(append(acts, AnswerAction{f}), f.below, nil)", "acts = c.tell(append(acts, AnswerAction{f}), c.asked, nil)"}},
-			"kafka", 5000,
+			"kafka", 5000, "",
 		},
 		{
 			"snapshot-of-another-entry", "a snapshot is of the entry it is named after",
 			[]edit{{"metadata/view.go", "return frozen.next, frozen.Encode", "return frozen.next - 1, frozen.Encode"}},
-			"state rest", 50,
+			"state rest", 50, "",
 		},
 		// Sessions and idempotence.
 		{
 			"duplicates-appended", "a repeat within the window is answered, not appended",
 			[]edit{{"metadata/session.go", "	if err != nil || duplicate {\n		return base, duplicate, err\n	}", "	if err != nil {\n		return base, duplicate, err\n	}\n	duplicate = false"}},
-			"kafka", 100,
+			"kafka", 100, "",
 		},
 		{
 			"no-wrap", "2^31-1 is followed by 0",
 			[]edit{{"metadata/producer.go", "	if last > math.MaxInt32 {\n		last -= math.MaxInt32 + 1\n	}", "	if last > math.MaxInt32+1 {\n		last -= math.MaxInt32 + 1\n	}"}},
-			"kafka rest", 200,
+			"kafka rest", 200, "",
 		},
 		{
 			"window-of-one", "five batches may be repeated",
 			[]edit{{"metadata/producer.go", "if p.n == producerWindow {", "if p.n == 1 {"}},
-			"kafka", 300,
+			"kafka", 300, "",
 		},
 		{
 			"sequence-not-checked", "a gap in a producer's sequence is refused",
 			[]edit{{"metadata/producer.go", "b.BaseSequence != lastSequence(newest, 2)", "b.BaseSequence == -2 && newest == 0"}},
-			"kafka", 2000,
+			"kafka", 2000, "",
 		},
 		{
 			"producers-not-in-snapshots", "a restart keeps the producers' windows",
 			[]edit{{"metadata/staterestore.go", "		*at = p\n", "		*at = p\n		at.n = 1\n"}},
-			"state kafka rest", 100,
+			"state kafka rest", 100, "",
 		},
 		{
 			"repeated-commit-refused", "a repeated commit gets the first answer",
 			[]edit{{"metadata/session.go", "		if !ok {\n			return CommitObjectResult{Err: ErrOutOfOrderCounter}", "		if !ok || c.Counter > 0 {\n			return CommitObjectResult{Err: ErrOutOfOrderCounter}"}},
-			"kafka", 300,
+			"kafka", 300, "",
 		},
 		{
 			"settled-too-early", "results live until they are settled",
 			[]edit{{"batcher/core.go", "commit.Settled = first.Counter", "commit.Settled = max(first.Counter, o.Counter)"}},
-			"kafka", 2000,
+			"kafka", 2000, "",
 		},
 		// The batcher.
 		{
 			"commits-out-of-order", "objects commit in counter order",
 			[]edit{{"batcher/core.go", "c.commits >= c.cfg.MaxCommits || o.state < stateUploaded || o.tries", "c.commits >= c.cfg.MaxCommits || o.tries"}},
-			"kafka rest", 300,
+			"kafka rest", 300, "",
 		},
 		{
 			"committed-before-uploaded", "an object is durable before it is committed",
@@ -162,156 +163,156 @@ func mutants() []mutant {
 				{"batcher/core.go", "	if err == nil {\n		if built.Body != nil {\n			c.stats", "	if built.Key != \"\" || err == nil {\n		if built.Body != nil {\n			c.stats"},
 				{"batcher/core.go", "	case err != nil:\n		c.lose(now, o, fmt.Errorf(\"%w: %w\", ErrNotWritten, err))\n	case c.fatal", "	case err != nil && o.tries > 0:\n		c.lose(now, o, fmt.Errorf(\"%w: %w\", ErrNotWritten, err))\n	case c.fatal"},
 			},
-			"objects rest", 300,
+			"objects rest", 300, "",
 		},
 		{
 			"not-written-though-unknown", "no definite error is told unless the commit is known not to have happened",
 			[]edit{{"batcher/core.go", "	return ErrOutcomeUnknown\n}\n\n// backOff", "	return ErrNotWritten\n}\n\n// backOff"}},
-			"kafka", 300,
+			"kafka", 300, "",
 		},
 		{
 			"gap-forgotten", "what follows a lost batch of an unknown producer is not written before it",
 			[]edit{{"batcher/gaps.go", "	case ahead >= half:", "	case ahead >= half && b.first < 0:"}},
-			"kafka", 2000,
+			"kafka", 2000, "",
 		},
 		// Compaction, projection, deletion.
 		{
 			"grace-ignored", "a released object lives its grace",
 			[]edit{{"compactor/release.go", "now-r.ReleasedAt >= grace.Milliseconds() && !except[r.Key]", "now >= r.ReleasedAt && !except[r.Key]"}},
-			"objects", 50,
+			"objects", 50, "",
 		},
 		{
 			"forgotten-before-deleted", "the log forgets an object when it is gone",
 			[]edit{{"compactor/release.go", "		gone, err := c.deleteAll(ctx, keys)\n", "		if _, err := c.log.Do(ctx, metadata.ForgetObjects{Keys: keys}); err != nil {\n			return err\n		}\n		gone, err := c.deleteAll(ctx, keys)\n"}},
-			"objects rest", 1000,
+			"objects rest", 1000, "",
 		},
 		{
 			"outputs-released-by-replace", "the files that enter stay",
 			[]edit{{"metadata/job.go", "	s.endJob(j, used)\n", "	s.endJob(j, nil)\n"}},
-			"objects rest", 50,
+			"objects rest", 50, "",
 		},
 		{
 			"released-before-replace", "inputs go only when what replaces them is in the log",
 			[]edit{{"compactor/job.go", "	replace, err := c.write(ctx, &job, claim.Outputs)\n", "	replace, err := c.write(ctx, &job, claim.Outputs)\n	for _, in := range job.Objects {\n		_ = c.store.Delete(ctx, in.Key)\n	}\n"}},
-			"objects", 50,
+			"objects", 50, "",
 		},
 		{
 			"sealed-job-goes-on", "a sealed session's claims end",
 			[]edit{{"metadata/session.go", "		if j := s.jobs[id]; j.session == c.Session {", "		if j := s.jobs[id]; j.session == c.Session && id == 0 {"}},
-			"rest objects", 100,
+			"rest objects", 100, "",
 		},
 		{
 			"file-ends-early", "a file's part covers all runs it was made of",
 			[]edit{{"compactor/job.go", "End: runs[len(runs)-1].End,", "End: runs[0].End,"}},
-			"kafka objects table", 100,
+			"kafka objects table", 100, "",
 		},
 		{
 			"part-not-at-the-compacted-end", "rows enter at the partition's compacted end",
 			[]edit{{"metadata/job.go", "		s.dropRuns(t, p, p.runIndex(p.compactedEnd))\n	}\n}", "		s.dropRuns(t, p, min(1, p.runIndex(p.compactedEnd)))\n	}\n}"}},
-			"table kafka objects rest", 100,
+			"table kafka objects rest", 100, "",
 		},
 		{
 			"projected-before-committed", "the log forgets a pending add when the table has it",
 			[]edit{{"compactor/project.go", "		next, err := log.Append(ctx, head,", "		before := head\n		before.Version++\n		if err := c.projected(ctx, p, before, upTo); err != nil {\n			return delta.Head{}, err\n		}\n		next, err := log.Append(ctx, head,"}},
-			"objects table", 300,
+			"objects table", 300, "",
 		},
 		{
 			"up-to-too-high", "progress names the newest entry that was folded in",
 			[]edit{{"compactor/project.go", "		upTo = max(upTo, add.Seq)\n", "		upTo = max(upTo, add.Seq, pending.Adds[len(pending.Adds)-1].Seq)\n		if len(actions) > 0 && i > 0 {\n			continue\n		}\n"}},
-			"table", 300,
+			"table", 300, "",
 		},
 		{
 			"projected-out-of-order", "adds are folded in the order of their entries",
 			[]edit{{"compactor/project.go", "	for i, add := range pending.Adds {\n", "	for i := range pending.Adds {\n		add := pending.Adds[len(pending.Adds)-1]\n		if i > 0 {\n			break\n		}\n"}},
-			"table rest", 300,
+			"table rest", 300, "",
 		},
 		{
 			"progress-too-high", "a txn is the exclusive end of what the version holds",
 			[]edit{{"compactor/project.go", "Version: int64(ends[p])})", "Version: int64(ends[p]) + 1})"}},
-			"table", 50,
+			"table", 50, "",
 		},
 		{
 			"sweeps-what-may-be-committed", "leftovers of an open session are swept below its next counter only",
 			[]edit{{"compactor/sweep.go", "if !own || !ok || !k.Sorted && k.Counter >= s.NextCounter {", "if !own || !ok || k.Counter == 1<<63 {"}},
-			"objects", 1000,
+			"objects", 1000, "",
 		},
 		{
 			"sweeps-what-is-known", "a key that State knows is not swept",
 			[]edit{{"compactor/sweep.go", "		if !known(o.Key) {", "		if !known(o.Key) || s.Sealed {"}},
-			"objects", 100,
+			"objects", 100, "",
 		},
 		{
 			"runs-leak-objects", "an object without runs is released",
 			[]edit{{"metadata/object.go", "	o.refs--\n	if o.refs == 0 {", "	o.refs--\n	if o.refs == 0 && o.key == \"\" {"}},
-			"objects rest", 100,
+			"objects rest", 100, "",
 		},
 		// Regrouping.
 		{
 			"regrouped-before-it-is-there", "runs move into an object that is in the store",
 			[]edit{{"compactor/move.go", "	if err := c.store.Put(ctx, key, body); err != nil {\n", "	if err := c.store.Put(ctx, key+\"x\", body); err != nil {\n"}},
-			"objects", 50,
+			"objects", 50, "",
 		},
 		{
 			"runs-regrouped-out-of-order", "moved batches keep their order",
 			[]edit{{"compactor/move.go", "all = append(all, batches...)", "all = append(batches, all...)"}},
-			"kafka objects table", 100,
+			"kafka objects table", 100, "",
 		},
 		{
 			"regrouped-with-a-stretch-misplaced", "each moved stretch lies where the log says",
 			[]edit{{"compactor/move.go", "			pos += record.Pos(m.Len)\n", ""}},
-			"kafka objects table", 1000,
+			"kafka objects table", 1000, "",
 		},
 		{
 			"regrouped-span-forgets-a-run", "all runs of a span move, so that it can go",
 			[]edit{{"metadata/moved.go", "	p.runs = append(runs, old[done:]...)\n", "	p.runs = runs\n"}},
-			"kafka table state rest objects", 100,
+			"kafka table state rest objects", 100, "",
 		},
 		{
 			"moved-run-forgets-its-object", "an object whose runs have moved is released",
 			[]edit{{"metadata/moved.go", "			s.uncountRun(t, &old[k])\n", "			if old[k].object == object {\n				s.uncountRun(t, &old[k])\n			}\n"}},
-			"objects rest", 100,
+			"objects rest", 100, "",
 		},
 		{
 			"held-batch-at-the-wrong-place", "a batch that waited lies where it lay",
 			[]edit{{"metadata/held.go", "		for i := range r.Batches[:h.Batch] {\n", "		for i := range r.Batches[:h.Batch/2] {\n"}},
-			"kafka", 2000,
+			"kafka", 2000, "",
 		},
 		{
 			"held-object-released", "an object is kept while a batch of it waits",
 			[]edit{{"metadata/held.go", "			held.runs = append(held.runs, heldRun{run: h.Run, partition: r.Partition})\n			s.objects[object].refs++\n", "			held.runs = append(held.runs, heldRun{run: h.Run, partition: r.Partition})\n"}},
-			"kafka objects rest", 1000,
+			"kafka objects rest", 1000, "",
 		},
 		{
 			"waits-for-ever", "a batch waits half a second at most",
 			[]edit{{"metadata/seqpark.go", "	parkTicks = 4 ", "	parkTicks = 1 << 40 "}},
-			"objects rest kafka", 2000,
+			"objects rest kafka", 2000, "",
 		},
 		// Objects inside of entries.
 		{
 			"inline-position-off", "the bytes of an inline object begin where State says",
 			[]edit{{"metadata/session.go", "c.InlinePos, true", "c.InlinePos + 1, true"}},
-			"kafka", 50,
+			"kafka", 50, "",
 		},
 		{
 			"inline-bytes-truncated", "a slot with bytes that are still read is not truncated",
 			[]edit{{"metadata/seqcore.go", "if slot, ok := c.view.OldestInline(); ok {", "if slot, ok := c.view.OldestInline(); ok && slot == 0 {"}},
-			"objects", 100,
+			"objects", 100, "",
 		},
 		// Reading.
 		{
 			"locate-skips-a-run", "a read begins with the run that holds its offset",
 			[]edit{{"metadata/locate.go", "	first = part.runIndex(from)\n", "	first = min(part.runIndex(from)+1, len(part.runs))\n"}},
-			"kafka", 50,
+			"kafka", 50, "",
 		},
 		{
 			"file-read-from-the-next-row", "a read from a file begins with its offset",
 			[]edit{{"fetch/parquet.go", "newRebuild(max(from, s.Base), s.End,", "newRebuild(max(from, s.Base)+1, s.End,"}},
-			"kafka rest", 100,
+			"kafka rest", 100, "",
 		},
 		{
 			"tail-of-another-run", "a run's bytes begin at its position",
 			[]edit{{"metadata/session.go", "		pos += record.Pos(b.Len)\n", "		if err == nil {\n			pos += record.Pos(b.Len)\n		}\n"}},
-			"kafka objects", 1000,
+			"kafka objects", 1000, "",
 		},
 	}
 }

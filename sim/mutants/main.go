@@ -157,13 +157,21 @@ func (m *mutant) build(ctx context.Context, root, dir string) (string, error) {
 	return binary, nil
 }
 
+// kind is that of the worlds it is tried in: single ones, where it does not say.
+func (m *mutant) kind() string {
+	if m.Kind == "" {
+		return "single"
+	}
+	return m.Kind
+}
+
 // try runs seeds until a world fails, and tells how m was noticed.
 func (m *mutant) try(ctx context.Context, root, dir string) (string, error) {
 	binary, err := m.build(ctx, root, dir)
 	if err != nil {
 		return "", err
 	}
-	text, err := exec.CommandContext(ctx, binary, "-first", "-count", fmt.Sprint(m.Seeds)).CombinedOutput() //nolint:gosec // built above
+	text, err := exec.CommandContext(ctx, binary, "-first", "-kind", m.kind(), "-count", fmt.Sprint(m.Seeds)).CombinedOutput() //nolint:gosec // built above
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
