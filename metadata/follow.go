@@ -33,9 +33,10 @@ func Follow(ctx context.Context, log Log, view *View, sleep func(context.Context
 	}
 }
 
-// CatchUp is Follow for a View that has followed before and wants what is new at little cost: one Read where there is nothing. It
-// proves nothing about the end of the log: a Read may lag behind what is being appended. A View that is empty, or lies before
-// what the log still has, is brought along as by Follow. Errors: Follow's, and those of Log.Read.
+// CatchUp is Follow for a View that has followed before and wants what is new at little cost: one Read, where that has it all. It
+// proves nothing about the end of the log: a Read may lag behind what is being appended, and what is appended meanwhile is not
+// chased, since a log that is written about as fast as it can be read would never let go of its reader. A View that is empty, or
+// lies before what the log still has, is brought along as by Follow. Errors: Follow's, and those of Log.Read.
 func CatchUp(ctx context.Context, log Log, view *View, sleep func(context.Context, time.Duration) error) error {
 	for {
 		applied := view.Applied()
@@ -52,7 +53,9 @@ func CatchUp(ctx context.Context, log Log, view *View, sleep func(context.Contex
 		case len(entries) == 0:
 			return nil
 		}
+		size := 0
 		for i := range entries {
+			size += len(entries[i].Body)
 			e, err := entries[i].decode(applied + uint64(i))
 			if err != nil {
 				return fmt.Errorf("catch up with the metadata log: %w", err)
@@ -61,6 +64,9 @@ func CatchUp(ctx context.Context, log Log, view *View, sleep func(context.Contex
 			if err := CheckLevel(view.Level()); err != nil {
 				return err
 			}
+		}
+		if size < replayBytes/2 { // it ended there, and not because so much was enough
+			return nil
 		}
 	}
 }
