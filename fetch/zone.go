@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/peer/peerpb"
 	"github.com/bargedata/barge/record"
 )
@@ -171,7 +172,7 @@ func over(t *time.Timer) bool {
 // Errors: ErrRefused, ErrBusy, the store's, ctx's.
 func (r *Reader) HandleRead(ctx context.Context, req *peerpb.ReadObjectRequest) ([]byte, error) {
 	w := want{object: req.GetKey(), size: req.GetSize(), pos: req.GetPos(), len: req.GetLength(), lagging: req.GetLagging(), store: true, peer: true}
-	if !isObject(w.object) && !isTableFile(w.object) || w.pos < 0 || w.len <= 0 || w.len > maxPeerBytes || w.pos > w.size-w.len {
+	if !keptForOthers(w.object) || w.pos < 0 || w.len <= 0 || w.len > maxPeerBytes || w.pos > w.size-w.len {
 		r.objects.counts.refused.Add(1)
 		return nil, fmt.Errorf("%d bytes at %d of %q (%d bytes): %w", w.len, w.pos, w.object, w.size, ErrRefused)
 	}
@@ -196,6 +197,11 @@ func (r *Reader) HandleRead(ctx context.Context, req *peerpb.ReadObjectRequest) 
 		body = bytes.Clone(body) // what is sent is not held
 	}
 	return body, nil
+}
+
+// keptForOthers tells whether an agent reads an object for others: those of the log and of tables, and nothing else of the bucket.
+func keptForOthers(key string) bool {
+	return objectstore.ValidKey(key) == nil && (isObject(key) || isTableFile(key))
 }
 
 // HandleSeed takes over an object from the agent that made it. Errors: ErrRefused - of another kind or too large; ErrCorrupt -

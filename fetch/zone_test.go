@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/peer/peerpb"
 	"github.com/bargedata/barge/record"
@@ -408,6 +410,8 @@ func TestOnlyObjectsAreReadForOthers(t *testing.T) {
 		{"tables/t/_delta_log/0.json", 100, 0, 100, nil},
 		{"wal/2/x", 100, 0, 100, nil},
 		{"", 100, 0, 100, nil},
+		{"tables/t/_data/../../../meta/secret", 100, 0, 100, nil},
+		{"wal/1/0000000000000001/sorted-x/../../../../meta/secret", 100, 0, 100, nil},
 	} {
 		got, err := r.HandleRead(t.Context(), &peerpb.ReadObjectRequest{Key: c.key, Size: c.size, Pos: c.pos, Length: c.len})
 		if c.want == nil && !errors.Is(err, ErrRefused) || c.want != nil && (err != nil || !bytes.Equal(got, c.want)) {
@@ -423,6 +427,44 @@ func TestOnlyObjectsAreReadForOthers(t *testing.T) {
 	if _, err := w.reader(nil).HandleRead(t.Context(), &peerpb.ReadObjectRequest{Key: key, Size: size, Length: size}); !errors.Is(err, objectstore.ErrNotFound) {
 		t.Errorf("an object that is gone: %v", err)
 	}
+}
+
+// FuzzReadsForOthers: whatever another agent asks for, nothing but what is kept for others is read, and an answer is as long as asked.
+func FuzzReadsForOthers(f *testing.F) {
+	f.Add("wal/1/0000000000000001/0000000000000001-x", int64(100), int64(3), int64(10), false)
+	f.Add("inline/7/100/200", int64(200), int64(0), int64(200), true)
+	f.Add("tables/t/_data/x.parquet", int64(9<<20), int64(5<<20), int64(4<<20), true)
+	f.Add("meta/secret", int64(32), int64(0), int64(32), false)
+	f.Add("tables/_data/../meta/secret", int64(32), int64(0), int64(32), false)
+	f.Fuzz(func(t *testing.T, key string, size, pos, length int64, lagging bool) {
+		cfg := DefaultConfig()
+		var read int64
+		store := zeros(func(k string, n int64) {
+			read += n
+			if k != key || !strings.HasPrefix(k, "wal/1/") && !strings.HasPrefix(k, "inline/") && !strings.HasPrefix(k, "tables/") || slices.Contains(strings.Split(k, "/"), "..") {
+				t.Errorf("%q was read for %q", k, key)
+			}
+		})
+		r, err := New(cfg, metadata.NewView(), store, OpenParquet, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.HandleRead(t.Context(), &peerpb.ReadObjectRequest{Key: key, Size: size, Pos: pos, Length: length, Lagging: lagging})
+		if err == nil && int64(len(got)) != length || err != nil && !errors.Is(err, ErrRefused) {
+			t.Errorf("%d bytes at %d of %q: %d bytes, %v", length, pos, key, len(got), err)
+		}
+		if read > cfg.WholeObjectBytes {
+			t.Errorf("%d bytes were read for %d", read, length)
+		}
+	})
+}
+
+// zeros is a store of objects of zeros, which tells what is read.
+type zeros func(key string, n int64)
+
+func (z zeros) GetRange(_ context.Context, key string, _, length int64) ([]byte, error) {
+	z(key, length)
+	return make([]byte, length), nil
 }
 
 func TestReadsForOthersAreBoundedByKind(t *testing.T) {
