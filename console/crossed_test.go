@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func TestSeriesOfCrossingClientsAreBounded(t *testing.T) {
 		m.CrossedZones(fmt.Sprintf("client-%d", i), fmt.Sprintf("zone-%d", i), 5, 7)
 	}
 	w := httptest.NewRecorder()
-	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body := w.Body.String()
 	series := strings.Count(body, "\nbarge_cross_zone_bytes_total{")
 	if want := 2 * (maxCrossers + 1); series != want {

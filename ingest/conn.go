@@ -52,7 +52,8 @@ type conn struct {
 
 	zoned    zoned // reader only
 	steered  steered
-	produces []Pending // not known to be done; reader only
+	caughtUp atomic.Bool // the View has held all that this client can have seen elsewhere
+	produces []Pending   // not known to be done; reader only
 
 	waiting   atomic.Int64 // replies reserved and not written
 	readClock *time.Timer  // interrupts a read that takes too long

@@ -78,6 +78,36 @@ func TestAConsumerIsServedWhereItIsUnlessItsZoneHasSomebodyBetter(t *testing.T) 
 	}
 }
 
+// A client.id that names another zone than client.rack does not send a consumer on within its zone.
+func TestAConsumerInItsZoneStaysAtItsAgent(t *testing.T) {
+	r := zoneServer(t)
+	for i := range 20 {
+		p := partitionOf(as[*kmsg.FetchResponse](dial(t, r.addr), fmt.Sprintf("app-%d,zone=zone-b", i), rackFetch(12, "events", 0, "zone-a")))
+		if p.PreferredReadReplica != -1 || len(p.RecordBatches) == 0 {
+			t.Errorf("client %d: sent to %d, %d bytes", i, p.PreferredReadReplica, len(p.RecordBatches))
+		}
+	}
+}
+
+// Who is sent elsewhere for one partition does not wait for another one.
+func TestAnAnswerThatSendsElsewhereDoesNotWait(t *testing.T) {
+	six, _ := amongSix()
+	r := startServer(t, newFakeCluster(testTopic("events", 2)), six)
+	w := dial(t, r.addr)
+	if p := partitionOf(ask[*kmsg.FetchResponse](w, rackFetch(12, "events", 0, "zone-c"))); p.PreferredReadReplica == -1 {
+		t.Fatal("not sent to its zone")
+	}
+	req := rackFetch(12, "events", 0, "zone-c")
+	req.MaxWaitMillis = 60_000 // longer than the test waits
+	second := kmsg.NewFetchRequestTopicPartition()
+	second.Partition, second.PartitionMaxBytes = 1, 1<<20
+	req.Topics[0].Partitions = append(req.Topics[0].Partitions, second)
+	parts := ask[*kmsg.FetchResponse](w, req).Topics[0].Partitions
+	if parts[0].PreferredReadReplica != -1 || parts[1].PreferredReadReplica == -1 {
+		t.Errorf("sent to %d and %d, want the second partition alone sent", parts[0].PreferredReadReplica, parts[1].PreferredReadReplica)
+	}
+}
+
 func TestAWrongPositionIsToldAndNotSentOn(t *testing.T) {
 	p := partitionOf(ask[*kmsg.FetchResponse](dial(t, zoneServer(t).addr), rackFetch(12, "events", 9, "zone-c")))
 	if p.ErrorCode != int16(codeOffsetOutOfRange) || p.PreferredReadReplica != -1 {

@@ -56,7 +56,7 @@ func (s *Server) fetch(c *conn, req *request, r *reply) {
 func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait time.Duration, room *replyRoom) (results []fetchResult, response fetch.Response) {
 	version := req.version
 	others, away := s.away(c.caller(req))
-	steer := version >= 11 && fr.rack != "" && fr.rack != s.cfg.Zone && !away
+	steer := fr.rack != "" && fr.rack != s.cfg.Zone && !away
 	if steer {
 		others = s.destinations(c.caller(req))
 	}
@@ -73,6 +73,9 @@ func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait ti
 		seen   = make(map[record.Partition]bool)
 	)
 	look := s.lookup(c.polls)
+	if !away {
+		c.catchUp(look)
+	}
 	for _, t := range fr.topics {
 		topic, unknown := look.topic(t.name, t.id, version)
 		for _, p := range t.partitions {
@@ -89,6 +92,10 @@ func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait ti
 				res.code = codeInvalidRequest
 			default:
 				seen[part] = true
+				if look.err != nil {
+					res.code = readCode(look.err)
+					break
+				}
 				if away {
 					res.code, res.to, sent = codeNotLeaderOrFollower, others.leader(topic.ID, topic.Partitions, p.index), true
 					break
@@ -123,6 +130,17 @@ func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait ti
 		results[places[i]] = fetched(part, version)
 	}
 	return results, response
+}
+
+// catchUp makes the View catch up before the first Fetch of a connection is answered: the client may come from another
+// agent, and ends of partitions that it was told there do not go back here. Later the View only moves on.
+func (c *conn) catchUp(look *lookup) {
+	if c.caughtUp.Load() {
+		return
+	}
+	if look.catchUp(); look.err == nil {
+		c.caughtUp.Store(true)
+	}
 }
 
 // read asks the reader, and once more where an offset is out of range: the View may merely be behind, and a consumer

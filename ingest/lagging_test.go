@@ -199,12 +199,36 @@ func TestEndsHoldWhatWasAckedElsewhere(t *testing.T) {
 	}
 }
 
+// A consumer that comes from another agent is told no lower end than there, and one that stays costs nothing more.
+func TestEndsDoNotGoBackForAConsumerThatMoves(t *testing.T) {
+	events := testTopic("events", 1)
+	cluster := newFakeCluster(events)
+	l := newLaggard(cluster)
+	w := l.start(t)
+	elsewhere(t, cluster, events, "a", "b", "c")
+	elsewhere(t, cluster, events, "d")
+	l.cut.Store(true)
+	if p := ask[*kmsg.FetchResponse](w, fetchOf(12, "events", 0, 0)).Topics[0].Partitions[0]; p.ErrorCode != int16(codeKafkaStorageError) {
+		t.Errorf("error %d, end %d: what the consumer has seen is not known", p.ErrorCode, p.HighWatermark)
+	}
+	l.cut.Store(false)
+	for range 3 {
+		if p := ask[*kmsg.FetchResponse](w, fetchOf(12, "events", 0, 0)).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.HighWatermark != 4 {
+			t.Errorf("error %d, end %d, want 4", p.ErrorCode, p.HighWatermark)
+		}
+	}
+	if n := l.asked.Load(); n != 2 {
+		t.Errorf("the View was made to catch up %d times, want twice", n)
+	}
+}
+
 // A consumer at the end of the log that asks an agent whose View is behind waits there for more, as it would anywhere.
 func TestAPositionAheadOfTheViewIsWaitedAt(t *testing.T) {
 	events := testTopic("events", 1)
 	cluster := newFakeCluster(events)
 	l := newLaggard(cluster)
 	w := l.start(t)
+	ask[*kmsg.FetchResponse](w, fetchOf(12, "events", 0, 0)) // the first of a connection catches up anyhow
 	elsewhere(t, cluster, events, "a", "b")
 	parked := make(chan struct{}, 4)
 	l.parked = parked
@@ -212,8 +236,8 @@ func TestAPositionAheadOfTheViewIsWaitedAt(t *testing.T) {
 	req.MaxWaitMillis, req.MinBytes = 10_000, 1
 	id := w.send(req)
 	<-parked // it waits, after it has caught up
-	if n := l.asked.Load(); n != 1 {
-		t.Errorf("the View was made to catch up %d times before the wait, want once", n)
+	if n := l.asked.Load(); n != 2 {
+		t.Errorf("the View was made to catch up %d times before the wait, want once more", n)
 	}
 	elsewhere(t, cluster, events, "c")
 	l.follow()
@@ -250,6 +274,25 @@ func TestATopicDeletedElsewhereCanBeMadeAgain(t *testing.T) {
 	cluster.mu.Unlock()
 	if got := ask[*kmsg.CreateTopicsResponse](w, req).Topics[0]; got.ErrorCode != int16(codeTopicAlreadyExists) {
 		t.Errorf("a topic made elsewhere, validate only: error %d", got.ErrorCode)
+	}
+}
+
+func TestARequestMakesTheViewCatchUpOnce(t *testing.T) {
+	l := newLaggard(newFakeCluster(testTopic("a", 1), testTopic("b", 1)))
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version = 7
+	for _, name := range []string{"a", "b"} {
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, 1, 1
+		req.Topics = append(req.Topics, rt)
+	}
+	for _, got := range ask[*kmsg.CreateTopicsResponse](l.start(t), req).Topics {
+		if got.ErrorCode != int16(codeTopicAlreadyExists) {
+			t.Errorf("%s: error %d", got.Topic, got.ErrorCode)
+		}
+	}
+	if n := l.asked.Load(); n != 1 {
+		t.Errorf("the View was made to catch up %d times, want once", n)
 	}
 }
 
