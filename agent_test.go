@@ -246,6 +246,7 @@ func TestAnIdleAgentThatWasDeposedServesNoStaleEnds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
 			p := newProxy(t)
 			first := start(t, store, func(c *barge.Config) { p.through(c); c.NumPartitions = 1 })

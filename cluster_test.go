@@ -118,6 +118,7 @@ func members(t *testing.T, n int, agents ...running) {
 
 // Agents on one store are one cluster: what is produced through any is read through any, also after the one that sequences is gone.
 func TestAgentsOnOneStoreAreOneCluster(t *testing.T) {
+	t.Parallel()
 	store := objectstore.NewMemory(time.Now)
 	agents := []running{start(t, store, nil), start(t, store, nil), start(t, store, nil)}
 	members(t, 3, agents...)
@@ -146,6 +147,7 @@ func TestAgentsOnOneStoreAreOneCluster(t *testing.T) {
 
 // An agent that leaves gives its clients away: none of them sees an error, and what they send arrives once and in order.
 func TestClientsSeeNoErrorWhenAgentsLeave(t *testing.T) {
+	t.Parallel()
 	store := objectstore.NewMemory(time.Now)
 	agents := []running{start(t, store, nil), start(t, store, nil), start(t, store, nil)}
 	members(t, 3, agents...)
@@ -189,6 +191,7 @@ func TestClientsSeeNoErrorWhenAgentsLeave(t *testing.T) {
 
 // A sealed session is an agent that was taken for dead. It goes on in a new session, on the same addresses, and its clients with it.
 func TestAnAgentWhoseSessionWasSealedOpensAnother(t *testing.T) {
+	t.Parallel()
 	store := objectstore.NewMemory(time.Now)
 	a, b := start(t, store, nil), start(t, store, nil)
 	members(t, 2, a, b)
@@ -209,6 +212,7 @@ func TestAnAgentWhoseSessionWasSealedOpensAnother(t *testing.T) {
 
 // Agents of one cluster know one secret; one that was given another ends at its start, says so, and touches nothing.
 func TestAnAgentWithAnotherSecretEnds(t *testing.T) {
+	t.Parallel()
 	store := objectstore.NewMeter(objectstore.NewMemory(time.Now))
 	file := func(name string) string {
 		path := filepath.Join(t.TempDir(), name)
@@ -241,6 +245,7 @@ func TestAnAgentWithAnotherSecretEnds(t *testing.T) {
 
 // The one that sequences loses its followers, and the log to one of them, without hearing of it. It serves on as a follower.
 func TestADeposedSequencerGoesOnAsAFollower(t *testing.T) {
+	t.Parallel()
 	store := objectstore.NewMemory(time.Now)
 	p := newProxy(t)
 	first := start(t, store, p.through)

@@ -69,11 +69,10 @@ func NewServer(cfg Config, listener net.Listener, traffic *Traffic, log Log, obj
 	}, nil
 }
 
-// lastAnswers is how long calls under way may go on once the server is told to end: they may carry that its agent leaves.
+// lastAnswers is how long calls under way may go on once the server is told to end: they may tell that its agent leaves.
 const lastAnswers = 300 * time.Millisecond
 
-// Run answers until ctx ends. New calls are refused from then on; those under way have their contexts ended a moment later, and two
-// seconds to return.
+// Run answers until ctx ends. New calls are refused from then on; what is under way a moment later breaks off.
 func (s *Server) Run(ctx context.Context) error {
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -104,10 +103,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("peer listener %s: %w", s.listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	defer time.AfterFunc(lastAnswers, stop).Stop()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
 	if server.Shutdown(last) != nil {
+		stop()
 		_ = server.Close() // the other ends see their streams break
 	}
 	<-ended // ErrServerClosed
