@@ -1,5 +1,8 @@
 // Package compactor turns WAL objects into Parquet files and Delta versions, and deletes what nobody refers to any more.
 //
+// Where many agents do so, they share the work by hash (Share), and claims in the log hold apart those who have not heard the
+// same: WAL objects are regrouped by session, files and tables made by topic, the rest swept by one.
+//
 // Plan decides (pure); Run claims a job in the metadata log, reads each WAL object of its span once, writes one Parquet file
 // for each topic that is due and one object with the rest, sorted by topic, and commits them with one Replace entry, the moment of
 // truth. The committer then folds pending adds into the topic's Delta log and records that with a Projected entry. Objects
@@ -25,15 +28,19 @@ import (
 	"github.com/bargedata/barge/tableflow"
 )
 
-// movesLevel is the level of the log from which on runs may move and sessions be forgotten.
-const movesLevel = 2
+// Levels of the log: from movesLevel on runs may move and sessions be forgotten, from unclaimedLevel on runs move without a claim of
+// their topics.
+const (
+	movesLevel     = 2
+	unclaimedLevel = 3
+)
 
 // View is what the compactor reads of the metadata.
 type View interface {
 	Pending() []metadata.PendingTopic // without runs
 	PendingRuns(ids ...record.TopicID) []metadata.PendingTopic
 	Backlog() metadata.Backlog
-	BacklogObjects(limit int, inline bool) []metadata.BacklogObject
+	BacklogObjects(limit int, inline bool, wanted func(key string) bool) []metadata.BacklogObject
 	RunsIn(objects map[string]bool) []metadata.PendingTopic
 	Jobs() []metadata.Job
 	Level() uint32
@@ -54,8 +61,9 @@ type Config struct {
 	Limits       Limits
 	CommitBudget int   // table commits per second in the whole cluster
 	Decompressed int64 // cap on one batch, bytes
-	ReadAhead    int   // WAL objects read, and tables committed to, at once; 1: a round starts no goroutine
+	ReadAhead    int   // WAL objects read, files written, and tables committed to, at once; 1: a round starts no goroutine
 	Fence        bool  // keep foreign writers off by a private writer feature
+	Share        Share // nil: all work is this agent's
 }
 
 // DefaultConfig returns the design's settings; Session and Cluster are the caller's to fill in.
@@ -92,6 +100,7 @@ type Compactor struct {
 
 	// Run's goroutine alone touches these.
 	heads   headCache
+	share   roundShare
 	tokens  tokenBucket
 	retry   backoffs
 	sweeper sweeper
@@ -148,8 +157,12 @@ func (c *Compactor) Run(ctx context.Context) error {
 // errors are joined. With Config.ReadAhead 1 it starts no goroutine. Not safe for concurrent use, nor beside Run.
 func (c *Compactor) Round(ctx context.Context) error {
 	defer c.rounds.Add(1)
+	c.share = shareOf(c.cfg.Share)
 	errs := []error{c.compact(ctx), c.project(ctx)}
-	errs = append(errs, c.patiently(ctx, "released objects", c.deleteReleased), c.patiently(ctx, "sweep", c.sweep))
+	if c.share.mine(sweepWork) {
+		errs = append(errs, c.patiently(ctx, "released objects", c.deleteReleased))
+	}
+	errs = append(errs, c.patiently(ctx, "sweep", c.sweep))
 	return errors.Join(append(errs, c.dropTables(ctx))...)
 }
 
@@ -173,13 +186,25 @@ func objectOf(key string) string { return "object " + key }
 
 func (c *Compactor) compact(ctx context.Context) error {
 	now := c.now()
-	c.tokens.refill(now)
+	c.tokens.refill(now, c.share.agents)
 	if err := c.releaseOwn(ctx); err != nil {
 		return err
 	}
-	waiting := slices.DeleteFunc(c.view.Pending(), func(p metadata.PendingTopic) bool { return !c.retry.ready(jobOf(p.Topic), now) })
-	due := Due(waiting, now.UnixMilli(), c.tokens.grant(), c.cfg.Limits)
-	span := c.span(len(due) > 0, now)
+	pending := c.view.Pending()
+	waiting := pending
+	if len(c.retry) > 0 || !c.share.alone() {
+		waiting = make([]metadata.PendingTopic, 0, len(pending)/c.share.agents+1)
+		for _, p := range pending {
+			if c.share.mineTopic(p.Topic.ID) && c.retry.ready(jobOf(p.Topic), now) {
+				waiting = append(waiting, p)
+			}
+		}
+	}
+	budget := c.tokens.grant()
+	due := Due(waiting, now.UnixMilli(), budget, c.cfg.Limits)
+	// The objects of this agent's sessions hold up topics of others, too.
+	somebody := len(due) > 0 || !c.share.alone() && anyDue(pending, now.UnixMilli(), budget, c.cfg.Limits)
+	span := c.span(somebody, now)
 	ids := make([]record.TopicID, 0, len(due))
 	for _, p := range due {
 		ids = append(ids, p.Topic.ID)
@@ -190,7 +215,7 @@ func (c *Compactor) compact(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	for _, job := range Plan(c.view.PendingRuns(ids...), span, c.cfg.Limits) {
+	for _, job := range Plan(c.view.PendingRuns(ids...), span, !c.share.alone(), c.cfg.Limits) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -213,23 +238,33 @@ func (c *Compactor) releaseOwn(ctx context.Context) error {
 	return nil
 }
 
-// span collects what is to be regrouped now, without objects that could not be read a short while ago.
+// span collects what this agent is to regroup now, without objects that could not be read a short while ago.
 func (c *Compactor) span(due bool, now time.Time) Span {
-	if c.view.Level() < movesLevel || !c.retry.ready(regroupWork, now) {
+	level := c.view.Level()
+	if level < movesLevel || !c.retry.ready(regroupWork, now) {
 		return Span{}
 	}
-	scope := Regroup(c.view.Backlog(), due, now.UnixMilli(), c.cfg.Limits)
+	backlog := c.view.Backlog()
+	scope := Regroup(backlog, due, now.UnixMilli(), c.cfg.Limits)
 	if scope == ScopeNone {
 		return Span{}
 	}
-	objects := c.view.BacklogObjects(c.cfg.Limits.JobObjects, scope == ScopeInline)
+	var wanted func(key string) bool
+	if !c.share.alone() {
+		wanted = c.share.mineObject()
+		backlog = summed(c.view.BacklogObjects(c.cfg.Limits.JobObjects, false, wanted))
+		if scope = Regroup(backlog, due, now.UnixMilli(), c.cfg.Limits); scope == ScopeNone {
+			return Span{}
+		}
+	}
+	objects := c.view.BacklogObjects(c.cfg.Limits.JobObjects, scope == ScopeInline, wanted)
 	objects = slices.DeleteFunc(objects, func(o metadata.BacklogObject) bool { return !c.retry.ready(objectOf(o.Key), now) })
 	objects = cutObjects(objects, c.cfg.Limits)
 	keys := make(map[string]bool, len(objects))
 	for _, o := range objects {
 		keys[o.Key] = true
 	}
-	return Span{Objects: objects, Topics: c.view.RunsIn(keys)}
+	return Span{Objects: objects, Topics: c.view.RunsIn(keys), Unclaimed: level >= unclaimedLevel}
 }
 
 // attempt runs a job. When its runs cannot be moved, the files are tried without. When one of several topics cannot be compacted
@@ -237,12 +272,23 @@ func (c *Compactor) span(due bool, now time.Time) Span {
 // more than readers take is tried with half of the runs; a store that does not answer is not asked for each topic.
 func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	err := c.runJob(ctx, job)
-	if err == nil {
+	now := c.now()
+	switch {
+	case err == nil:
 		c.succeeded(&job)
+		return nil
+	case errors.Is(err, errElsewhere):
+		// No mistake, and nothing was read. The View has moved on by the time of the next plan, or does so soon.
+		c.logger.DebugContext(ctx, "compaction left to another agent", "topics", len(job.Topics), "err", err)
+		for _, t := range job.Topics {
+			c.retry.hold(jobOf(t.Topic), now)
+		}
+		if len(job.Topics) == 0 {
+			c.retry.hold(regroupWork, now)
+		}
 		return nil
 	}
 	c.failedJobs.Add(1)
-	now := c.now()
 	if in, ok := errors.AsType[*inputError](err); ok && !affectsAll(err) {
 		_ = c.retry.done(objectOf(in.key), now, err)
 	}
@@ -252,8 +298,9 @@ func (c *Compactor) attempt(ctx context.Context, job Job) error {
 	if less, ok := smaller(job); ok && (errors.Is(err, tableflow.ErrTooManyRowGroups) || errors.Is(err, tableflow.ErrTooLarge)) {
 		return c.attempt(ctx, less) // what is left out is due again next time
 	}
+	stale := errors.Is(err, metadata.ErrStaleClaim) || errors.Is(err, metadata.ErrStaleInput) // the plan was made from an old View
 	several := len(job.Topics) > 1 || len(job.Topics) == 1 && len(job.Moved) > 0
-	if !several || ctx.Err() != nil || affectsAll(err) {
+	if !several || stale || ctx.Err() != nil || affectsAll(err) {
 		for _, t := range job.Topics {
 			_ = c.retry.done(jobOf(t.Topic), now, err)
 		}
@@ -310,15 +357,19 @@ type tokenBucket struct {
 const budgetPeriod = 60
 
 func newTokenBucket(perSecond int) tokenBucket {
-	return tokenBucket{perSecond: float64(perSecond), burst: budgetPeriod * float64(perSecond)}
+	return tokenBucket{perSecond: float64(perSecond)}
 }
 
-func (b *tokenBucket) refill(now time.Time) {
+// refill adds what the time since the last one is worth. The budget is the cluster's: each of agents has its part of it.
+func (b *tokenBucket) refill(now time.Time, agents int) {
+	perSecond := b.perSecond / float64(agents)
+	b.burst = budgetPeriod * perSecond
 	if b.last.IsZero() {
 		b.have = b.burst
 	} else if d := now.Sub(b.last); d > 0 {
-		b.have = min(b.burst, b.have+d.Seconds()*b.perSecond)
+		b.have += d.Seconds() * perSecond
 	}
+	b.have = min(b.burst, b.have)
 	b.last = now
 }
 

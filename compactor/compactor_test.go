@@ -36,6 +36,9 @@ type lab struct {
 	lie    int32 // records more than there are, told to the log
 	sess   metadata.SessionID
 
+	entries []metadata.Entry // all of the log
+	agents  int              // sessions that are open when all is done; 0: one
+
 	uncommitted metadata.CommitObject // the last one that was laid out
 	sent        map[record.Partition][]string
 	inline      map[string][]byte // objects in log entries
@@ -91,6 +94,7 @@ func (l *lab) must(cmd metadata.Command) metadata.Result {
 	}
 	e.EachInline(func(key string, body []byte) { l.inline[key] = body })
 	res := l.view.Apply(e)
+	l.entries = append(l.entries, e)
 	l.seq++
 	return res[0]
 }

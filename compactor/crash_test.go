@@ -309,8 +309,8 @@ func (l *lab) nothingIsLeft(note, late string) {
 	for _, p := range l.view.PendingTables(record.TopicID{}, 10) {
 		l.t.Errorf("%s: table %s is not up to date", note, p.Topic.Name)
 	}
-	if n := len(l.view.Sessions()); n != 1 {
-		l.t.Errorf("%s: %d sessions in the state, want the living one", note, n)
+	if n := len(l.view.Sessions()); n != max(l.agents, 1) {
+		l.t.Errorf("%s: %d sessions in the state, want %d living ones", note, n, max(l.agents, 1))
 	}
 	if n := len(l.view.Jobs()) + len(l.view.Released()) + len(l.view.Tombstones()); n != 0 {
 		l.t.Errorf("%s: jobs %v, released %v, tombstones %v", note, l.view.Jobs(), l.view.Released(), l.view.Tombstones())

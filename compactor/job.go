@@ -21,10 +21,13 @@ const (
 	addLimit     = 4 << 10 // bytes of a Delta add in a log entry
 )
 
+// errElsewhere: another agent has the work, or it is gone; the View had not heard of it when the plan was made.
+var errElsewhere = errors.New("done elsewhere")
+
 // runJob claims, reads, writes and commits one job. Claimed output names are fresh, so a repeat after any failure writes
 // other objects and the log decides which of them count.
 func (c *Compactor) runJob(ctx context.Context, job Job) error {
-	claim := metadata.ClaimJob{Session: c.cfg.Session, Topics: job.topicIDs()}
+	claim := metadata.ClaimJob{Session: c.cfg.Session, Topics: job.Claims()}
 	for _, t := range job.Topics {
 		claim.Outputs = append(claim.Outputs, t.Topic.TableDir+"/_data/"+c.random()+".parquet")
 	}
@@ -36,7 +39,7 @@ func (c *Compactor) runJob(ctx context.Context, job Job) error {
 		return fmt.Errorf("claim a compaction of %d topics: %w", len(claim.Topics), err)
 	}
 	if errors.Is(claimed.Err, metadata.ErrTopicClaimed) || errors.Is(claimed.Err, metadata.ErrUnknownTopic) {
-		return nil // the View moved on since the plan was made; the next plan sees it
+		return fmt.Errorf("claim a compaction of %d topics: %w: %w", len(claim.Topics), errElsewhere, claimed.Err)
 	}
 	if claimed.Err != nil {
 		return fmt.Errorf("claim a compaction of %d topics: %w", len(claim.Topics), claimed.Err)
@@ -81,19 +84,20 @@ func (c *Compactor) releaseJob(ctx context.Context, job metadata.JobID) {
 }
 
 // write writes the outputs under the claimed keys: one Parquet file a topic, then the regrouped object. Memory: what the job reads,
-// and one output.
+// and outputs, which together are no more.
 func (c *Compactor) write(ctx context.Context, job *Job, outputs []string) (metadata.Replace, error) {
 	var replace metadata.Replace
 	in, err := c.read(ctx, job)
 	if err != nil {
 		return replace, err
 	}
-	for i := range job.Topics {
-		f, err := c.writeFile(ctx, &job.Topics[i], in, outputs[i])
-		if err != nil {
-			return replace, err
-		}
-		replace.Files = append(replace.Files, f)
+	replace.Files = make([]metadata.NewFile, len(job.Topics))
+	err = forEach(ctx, c.cfg.ReadAhead, len(job.Topics), func(ctx context.Context, i int) (err error) {
+		replace.Files[i], err = c.writeFile(ctx, &job.Topics[i], in, outputs[i])
+		return err
+	})
+	if err != nil {
+		return replace, err
 	}
 	if len(job.Moved) > 0 {
 		replace.Moved, err = c.writeMoved(ctx, job.Moved, in, outputs[len(job.Topics)])

@@ -41,10 +41,11 @@ func DefaultLimits() Limits {
 // Job is one claimable piece of compaction: a span of WAL objects, each read once, the topics whose runs become one Parquet file
 // each, and the runs that move into one object sorted by topic.
 type Job struct {
-	Objects []Input      // read whole, in the order of their commits
-	Ranges  []Range      // of sorted objects
-	Topics  []TopicJob   // files
-	Moved   []MovedGroup // by partition and offset
+	Objects   []Input      // read whole, in the order of their commits
+	Ranges    []Range      // of sorted objects
+	Topics    []TopicJob   // files
+	Moved     []MovedGroup // by partition and offset
+	Unclaimed bool         // what moves needs no claim of its topic
 }
 
 // Input is one WAL object a job reads.
@@ -131,6 +132,13 @@ func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []m
 	return kept
 }
 
+// anyDue tells whether some topic is due, as Due sees it: also one that a live job has, since it is due for a reason.
+func anyDue(pending []metadata.PendingTopic, now int64, budget int, lim Limits) bool {
+	return slices.ContainsFunc(pending, func(p metadata.PendingTopic) bool {
+		return p.Bytes > 0 && isDue(p, now, lim) && (budget > 0 || !mayWait(p, now, lim))
+	})
+}
+
 // inOrder sorts the oldest first, by the minute, then by topic id: topics that are neighbors in sorted objects go together, and
 // their stretches are read with one request.
 func inOrder(topics []metadata.PendingTopic) {
@@ -140,21 +148,42 @@ func inOrder(topics []metadata.PendingTopic) {
 }
 
 // Plan makes jobs of the topics that are due, with all of their runs, and of the objects to regroup. The first one regroups
-// the span, where there is one. The jobs share no topic; what a job leaves of a topic is due again afterwards. Pure and deterministic.
-func Plan(due []metadata.PendingTopic, span Span, lim Limits) []Job {
+// the span, where there is one. The jobs share no topic; what a job leaves of a topic is due again afterwards. Where agents
+// share the work, others may be about to regroup the objects outside of the span: what lies there is left to them, but
+// for topics that set an interval. Pure and deterministic.
+func Plan(due []metadata.PendingTopic, span Span, shared bool, lim Limits) []Job {
 	due = slices.Clone(due)
 	inOrder(due)
 	var jobs []Job
 	if job := regroupJob(due, span, lim); len(job.Objects) > 0 {
 		jobs = append(jobs, job)
 		taken := map[record.TopicID]bool{}
-		for _, id := range job.topicIDs() {
-			taken[id] = true
+		for i := range job.Topics {
+			taken[job.Topics[i].Topic.ID] = true
+		}
+		for i := range job.Moved { // what moves is found where it was no more
+			taken[job.Moved[i].Partition.Topic] = true
 		}
 		due = slices.DeleteFunc(due, func(p metadata.PendingTopic) bool { return taken[p.Topic.ID] })
 	}
+	var patient []metadata.PendingTopic
+	if shared {
+		due = slices.DeleteFunc(due, func(p metadata.PendingTopic) bool {
+			_, explicit := p.Topic.CommitInterval()
+			if !explicit {
+				patient = append(patient, p)
+			}
+			return !explicit
+		})
+	}
+	jobs = appendJobs(jobs, due, lim, nextJob)
+	return appendJobs(jobs, patient, lim, sortedJob)
+}
+
+// appendJobs makes jobs of the topics until next finds none.
+func appendJobs(jobs []Job, due []metadata.PendingTopic, lim Limits, next func([]metadata.PendingTopic, Limits) (Job, []metadata.PendingTopic)) []Job {
 	for len(due) > 0 {
-		job, rest := nextJob(due, lim)
+		job, rest := next(due, lim)
 		if len(job.Topics) == 0 {
 			break
 		}
@@ -164,8 +193,8 @@ func Plan(due []metadata.PendingTopic, span Span, lim Limits) []Job {
 	return jobs
 }
 
-// topicIDs are all topics that the job touches, each once: first those of the files.
-func (j *Job) topicIDs() []record.TopicID {
+// Claims are the topics that the job claims, each once: those of the files and, where a move needs a claim, of what moves.
+func (j *Job) Claims() []record.TopicID {
 	seen := make(map[record.TopicID]bool, len(j.Topics))
 	var ids []record.TopicID
 	note := func(id record.TopicID) {
@@ -178,7 +207,9 @@ func (j *Job) topicIDs() []record.TopicID {
 		note(j.Topics[i].Topic.ID)
 	}
 	for i := range j.Moved {
-		note(j.Moved[i].Partition.Topic)
+		if !j.Unclaimed {
+			note(j.Moved[i].Partition.Topic)
+		}
 	}
 	return ids
 }

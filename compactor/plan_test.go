@@ -30,7 +30,7 @@ func pendingTopic(t metadata.Topic, bytes record.Len, parts ...metadata.PendingP
 }
 
 func plan(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []Job {
-	return Plan(Due(pending, now, budget, lim), Span{}, lim)
+	return Plan(Due(pending, now, budget, lim), Span{}, false, lim)
 }
 
 func TestAClockThatWasPutBackStopsNoTable(t *testing.T) {

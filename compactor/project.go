@@ -82,7 +82,9 @@ func (c *Compactor) project(ctx context.Context) error {
 			return errors.Join(errs...)
 		}
 		after = page[len(page)-1].Topic.ID
-		page = slices.DeleteFunc(page, func(p metadata.PendingTable) bool { return !c.retry.ready(tableOf(p.Topic), c.now()) })
+		page = slices.DeleteFunc(page, func(p metadata.PendingTable) bool {
+			return !c.share.mineTopic(p.Topic.ID) || !c.retry.ready(tableOf(p.Topic), c.now())
+		})
 		if err := c.projectPage(ctx, page); err != nil {
 			errs = append(errs, err)
 		}

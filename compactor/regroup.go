@@ -11,6 +11,8 @@ import (
 type Span struct {
 	Objects []metadata.BacklogObject
 	Topics  []metadata.PendingTopic // View.RunsIn of the objects
+	// Unclaimed: the log is of a level at which a move needs no claim, so that topics which other jobs have claimed are no obstacle.
+	Unclaimed bool
 }
 
 // Scope says which objects of the backlog are to be regrouped.
@@ -68,6 +70,7 @@ func dueInSpan(span Span, lim Limits) []record.TopicID {
 func regroupJob(due []metadata.PendingTopic, span Span, lim Limits) Job {
 	chosen, size := cutSpan(span, lim)
 	job, done := spanFiles(due, span, chosen, size, lim)
+	job.Unclaimed = span.Unclaimed
 	for _, p := range span.Topics {
 		for _, part := range p.Partitions {
 			id := record.Partition{Topic: p.Topic.ID, Index: part.Index}
@@ -116,8 +119,8 @@ func spanFiles(due []metadata.PendingTopic, span Span, chosen map[string]bool, s
 	return job, done
 }
 
-// cutSpan chooses the objects of the span to regroup: none that holds runs of a topic which another job has claimed, and no more
-// than hold JobMoved partitions together.
+// cutSpan chooses the objects of the span to regroup: no more than hold JobMoved partitions together and, where a move needs a
+// claim, none that holds runs of a topic which another job has claimed.
 func cutSpan(span Span, lim Limits) (chosen map[string]bool, size record.Len) {
 	partitions := map[string][]record.Partition{} // of each object
 	claimed := map[string]bool{}
@@ -126,7 +129,7 @@ func cutSpan(span Span, lim Limits) (chosen map[string]bool, size record.Len) {
 			for i := range part.Runs {
 				key := part.Runs[i].Key
 				partitions[key] = append(partitions[key], record.Partition{Topic: p.Topic.ID, Index: part.Index})
-				claimed[key] = claimed[key] || p.Claimed
+				claimed[key] = claimed[key] || p.Claimed && !span.Unclaimed
 			}
 		}
 	}

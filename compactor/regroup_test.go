@@ -188,7 +188,7 @@ func TestTopicsShareNoJobAndSortedRunsFindRoom(t *testing.T) {
 	b := pendingTopic(topic("b", nil), 100, part(0, sortedRun("s", 200, 0, 5, 0), sortedRun("s2", 100, 5, 6, 1), sortedRun("s3", 0, 6, 7, 2)))
 	c := pendingTopic(topic("c", nil), 100, part(0, run("o1", 200, 0, 5, 1)))
 	var got []string
-	for _, job := range Plan([]metadata.PendingTopic{a, b, c}, Span{}, lim) {
+	for _, job := range Plan([]metadata.PendingTopic{a, b, c}, Span{}, false, lim) {
 		got = append(got, shown(job))
 	}
 	// c comes with its object; a has no room beside it and comes by its sorted run alone; b takes what a job holds.
@@ -254,7 +254,7 @@ func TestTheBudgetIsGrantedByTheHalfMinute(t *testing.T) {
 	at := time.UnixMilli(0)
 	grant := func(after time.Duration) int {
 		at = at.Add(after)
-		b.refill(at)
+		b.refill(at, 1)
 		return b.grant()
 	}
 	if got := grant(0); got != 1200 {
@@ -499,7 +499,7 @@ func (w *watcher) Do(ctx context.Context, cmd metadata.Command) (metadata.Result
 			w.moved[r.Partition][o] = true
 		}
 	}
-	for _, o := range w.view.BacklogObjects(1000, false) {
+	for _, o := range w.view.BacklogObjects(1000, false, nil) {
 		if w.read[o.Key] > 0 {
 			w.t.Errorf("%s was regrouped and still has %d runs", o.Key, o.Runs)
 		}
@@ -579,7 +579,7 @@ func TestADamagedObjectIsLeftOutOfTheSpan(t *testing.T) {
 		l.clock = l.clock.Add(time.Minute)
 		_ = c.Round(t.Context())
 	}
-	for _, o := range l.view.BacklogObjects(10, false) {
+	for _, o := range l.view.BacklogObjects(10, false, nil) {
 		if o.Key == good {
 			t.Errorf("%s still has %d runs because %s is gone", good, o.Runs, bad)
 		}

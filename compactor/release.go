@@ -49,6 +49,9 @@ func (c *Compactor) deleteReleased(ctx context.Context) error {
 			return errors.Join(errs...) // the store refuses everything; asking on is no use
 		}
 		res, err := metadata.Ask[metadata.ForgetObjectsResult](ctx, c.log, metadata.ForgetObjects{Keys: gone})
+		if err == nil && errors.Is(res.Err, metadata.ErrStaleInput) {
+			return errors.Join(errs...) // another agent deleted them, too, and was first to say so
+		}
 		if err = errors.Join(err, res.Err); err != nil {
 			return errors.Join(append(errs, fmt.Errorf("forget %d deleted objects: %w", len(gone), err))...)
 		}
@@ -80,7 +83,7 @@ func (c *Compactor) dropTables(ctx context.Context) error {
 	var errs []error
 	for _, t := range c.view.Tombstones() {
 		work := "drop " + t.ID.Hex()
-		if ctx.Err() != nil || !c.retry.ready(work, c.now()) {
+		if ctx.Err() != nil || !c.share.mineTopic(t.ID) || !c.retry.ready(work, c.now()) {
 			continue
 		}
 		end := c.dropTable

@@ -30,3 +30,8 @@ func (b backoffs) done(work string, now time.Time, err error) error {
 	b[work] = backoff{wait: wait, next: now.Add(wait)}
 	return err
 }
+
+// hold lets the work rest for the first wait, without a failure being noted.
+func (b backoffs) hold(work string, now time.Time) {
+	b[work] = backoff{wait: b[work].wait, next: now.Add(firstWait)}
+}

@@ -94,7 +94,11 @@ func (c *Compactor) sweep(ctx context.Context) error {
 	w := &c.sweeper
 	i, found := slices.BinarySearchFunc(sessions, w.session, func(s metadata.Session, id metadata.SessionID) int { return cmp.Compare(s.ID, id) })
 	if !found {
-		s, last, ok := nextSweep(sessions, c.cfg.Session, w.done, c.now().UnixMilli(), c.cfg.Sweep)
+		mine := sessions
+		if !c.share.mine(sweepWork) {
+			mine = slices.DeleteFunc(slices.Clone(sessions), func(s metadata.Session) bool { return s.ID != c.cfg.Session })
+		}
+		s, last, ok := nextSweep(mine, c.cfg.Session, w.done, c.now().UnixMilli(), c.cfg.Sweep)
 		if !ok {
 			return nil
 		}

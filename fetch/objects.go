@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/bargedata/barge/objectstore"
 )
 
@@ -28,19 +30,25 @@ type objects struct {
 
 // lane is one of the two kinds of reads, which do not wait for each other.
 type lane struct {
-	store chan struct{} // tokens for reads of the store; further ones wait
-	peers chan struct{} // tokens for reads of other agents; further ones are refused
+	store chan struct{}       // tokens for reads of the store; further ones wait
+	peers *semaphore.Weighted // bytes that other agents read; further ones are refused
 }
 
-// peerReads is how many reads of one lane other agents may have under way here. Those of both lanes together are as many as
-// peer.Server lets in, so that neither keeps the other out.
-const peerReads = 32
+const (
+	// peerBytes is how much of one lane other agents may have under way here. Both lanes together have as much as
+	// peer.Server lets in, so that neither keeps the other out.
+	peerBytes = 32 << 20
+	// A read for another agent counts as least so many bytes.
+	leastPeerBytes = 64 << 10
+)
 
 // peerRead bounds a read of the store that was begun for another agent, which may have left.
 const peerRead = 30 * time.Second
 
 func newObjects(cfg *Config, store RangeGetter) *objects {
-	newLane := func(n int) lane { return lane{store: make(chan struct{}, n), peers: make(chan struct{}, peerReads)} }
+	newLane := func(n int) lane {
+		return lane{store: make(chan struct{}, n), peers: semaphore.NewWeighted(peerBytes)}
+	}
 	return &objects{
 		cfg: cfg, store: store, part: min(partBytes, cfg.CellBytes),
 		tail:    newTail(cfg.TailBytes),

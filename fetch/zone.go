@@ -176,14 +176,12 @@ func (r *Reader) HandleRead(ctx context.Context, req *peerpb.ReadObjectRequest) 
 		r.objects.counts.refused.Add(1)
 		return nil, fmt.Errorf("%d bytes at %d of %q (%d bytes): %w", w.len, w.pos, w.object, w.size, ErrRefused)
 	}
-	lane := r.objects.lane(w.lagging)
-	select {
-	case lane.peers <- struct{}{}:
-		defer func() { <-lane.peers }()
-	default:
+	lane, weight := r.objects.lane(w.lagging), max(w.len, leastPeerBytes)
+	if !lane.peers.TryAcquire(weight) {
 		r.objects.counts.refused.Add(1)
 		return nil, fmt.Errorf("read %s: %w", w.object, ErrBusy)
 	}
+	defer lane.peers.Release(weight)
 	var hold held
 	defer hold.release()
 	e, _, err := r.objects.read(ctx, &w, &hold)

@@ -478,7 +478,7 @@ func TestReadsForOthersAreBoundedByKind(t *testing.T) {
 			return err
 		}
 		var asking sync.WaitGroup
-		for range peerReads {
+		for range peerBytes / leastPeerBytes {
 			asking.Go(func() {
 				if err := ask(true, int64(len(body))); err != nil {
 					t.Error(err)

@@ -62,6 +62,7 @@ type BacklogObject struct {
 	Size        record.Len
 	Runs        int   // and those whose batches are held back
 	CommittedAt int64 // entry time of the oldest run it had, milliseconds; 0: it had none yet
+	Inline      bool
 }
 
 // Backlog costs the same however large the backlog is.
@@ -75,8 +76,9 @@ func (v *View) Backlog() Backlog {
 	}
 }
 
-// BacklogObjects returns the first limit objects of the backlog in the order of their commits; inline: only those in log entries.
-func (v *View) BacklogObjects(limit int, inline bool) []BacklogObject {
+// BacklogObjects returns the first limit objects of the backlog in the order of their commits; inline: only those in log entries;
+// wanted, unless nil: only those whose keys it takes. wanted must not call the View.
+func (v *View) BacklogObjects(limit int, inline bool, wanted func(key string) bool) []BacklogObject {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	list := &v.state.raw
@@ -92,7 +94,9 @@ func (v *View) BacklogObjects(limit int, inline bool) []BacklogObject {
 		if len(found) == limit {
 			break
 		}
-		found = append(found, BacklogObject{Key: o.name(), Size: o.size, Runs: o.refs, CommittedAt: o.at})
+		if key := o.name(); wanted == nil || wanted(key) {
+			found = append(found, BacklogObject{Key: key, Size: o.size, Runs: o.refs, CommittedAt: o.at, Inline: o.inline})
+		}
 	}
 	return found
 }

@@ -231,7 +231,8 @@ type ReleaseJobResult struct{ Err error }
 // Replace is the moment of truth of a compaction: runs leave, files enter, table commits are pending. All or nothing.
 // Refused when the claim is stale or a part does not start at its partition's compacted end, or does not end at the end
 // of a run, or a file's topic is gone. WAL objects no run refers to any more become released, with the entry's time, and so
-// do outputs of the claim that no file names. The claim ends.
+// do outputs of the claim that nothing names. The claim ends. From level 3 on runs move without a claim of their topic, and one
+// that is not there any more, or has moved before, is left out; ErrStaleInput when nothing else is left to do.
 type Replace struct {
 	Job   JobID
 	Files []NewFile

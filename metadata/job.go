@@ -108,21 +108,23 @@ func (s *State) replace(c Replace) Result {
 			return ReplaceResult{Err: err}
 		}
 	}
+	var moves []MovedRun
 	if m := c.Moved; m != nil {
 		if used[m.Key] || !named[m.Key] {
 			return ReplaceResult{Err: ErrInvalidCommand}
 		}
-		used[m.Key] = true
-		if err := s.checkMoved(claimed, m, ends); err != nil {
+		var err error
+		if moves, err = s.checkMoved(claimed, m, ends, len(c.Files) > 0); err != nil {
 			return ReplaceResult{Err: err}
 		}
+		used[m.Key] = len(moves) > 0
 	}
 	// Nothing can fail from here on.
 	for i := range c.Files {
 		s.addFile(&c.Files[i])
 	}
-	if c.Moved != nil {
-		s.move(c.Moved)
+	if len(moves) > 0 {
+		s.move(c.Moved, moves)
 	}
 	// Runs that were moved kept their age, so only where runs left for a file another one can be the oldest now.
 	for i := range c.Files {

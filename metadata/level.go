@@ -7,7 +7,8 @@ import "fmt"
 //   - 1: log entries of version 1.
 //   - 2: RaiseLevel, ForgetSession, objects inside of entries (CommitObject.Inline), runs that move (Replace.Moved), and batches
 //     that are held back (CommitObject.Held, CommitHeld).
-//   - 3: many agents at work: earlier ones seal every session but their own when they start, and so must not start.
+//   - 3: many agents at work: earlier ones seal every session but their own when they start, and so must not start. Runs
+//     move without a claim of their topic (Replace.Moved).
 //
 // A log begins at level 1. Its level is raised by a RaiseLevel once all open sessions understand more, and never goes down.
 const MaxLevel = 3

@@ -1,45 +1,77 @@
 package metadata
 
-import "github.com/bargedata/barge/record"
+import (
+	"errors"
 
-// checkMoved tells why runs may not move; claimed are the job's topics, ends says where the files of the same Replace will
-// end.
-func (s *State) checkMoved(claimed map[record.TopicID]bool, m *MovedObject, ends map[record.Partition]record.Offset) error {
+	"github.com/bargedata/barge/record"
+)
+
+// checkMoved tells why runs may not move, and otherwise which of them do; claimed are the job's topics, ends says where the files of
+// the same Replace will end.
+//
+// Up to level 2 all of them move or none: a job claims every topic it touches. From level 3 on a move needs no claim of its topic, so
+// that the jobs of several agents which read different objects, and those which write a topic's files, do not wait for one another.
+// What such a job has taken meanwhile (its runs have left, or were moved before) stays where it is, and the rest moves; only
+// when nothing is left to do is that ErrStaleInput.
+func (s *State) checkMoved(claimed map[record.TopicID]bool, m *MovedObject, ends map[record.Partition]record.Offset, files bool) ([]MovedRun, error) {
 	if len(m.Runs) == 0 || m.Size < 0 || m.Size > maxObjectBytes {
-		return ErrInvalidCommand
+		return nil, ErrInvalidCommand
+	}
+	unclaimed := s.level >= 3
+	moves := m.Runs
+	if unclaimed {
+		moves = make([]MovedRun, 0, len(m.Runs))
 	}
 	for i := range m.Runs {
 		r := &m.Runs[i]
 		if i > 0 {
 			last := &m.Runs[i-1]
 			if c := last.Partition.Compare(r.Partition); c > 0 || c == 0 && last.End > r.Base {
-				return ErrInvalidCommand
+				return nil, ErrInvalidCommand
 			}
 		}
 		if r.Pos < 0 || r.Len < 1 || r.Len > m.Size || record.Len(r.Pos) > m.Size-r.Len {
-			return ErrInvalidCommand
+			return nil, ErrInvalidCommand
 		}
-		if !claimed[r.Partition.Topic] {
-			return ErrStaleClaim
+		if !unclaimed && !claimed[r.Partition.Topic] {
+			return nil, ErrStaleClaim
 		}
-		_, p := s.partition(r.Partition)
-		if p == nil {
-			return ErrUnknownTopic
+		err := s.checkMove(r, ends, unclaimed)
+		switch {
+		case err == nil && unclaimed:
+			moves = append(moves, *r)
+		case err != nil && (!unclaimed || errors.Is(err, ErrInvalidCommand)):
+			return nil, err
 		}
-		if end, ok := ends[r.Partition]; ok && r.Base < end {
-			return ErrStaleInput // these runs leave for a file
-		}
-		from, to, ok := p.wholeRuns(r.Base, r.End)
-		if !ok {
+	}
+	if len(moves) == 0 && !files {
+		return nil, ErrStaleInput
+	}
+	return moves, nil
+}
+
+// checkMove tells why one run may not move; once: it was not moved before.
+func (s *State) checkMove(r *MovedRun, ends map[record.Partition]record.Offset, once bool) error {
+	_, p := s.partition(r.Partition)
+	if p == nil {
+		return ErrUnknownTopic
+	}
+	if end, ok := ends[r.Partition]; ok && r.Base < end {
+		return ErrStaleInput // these runs leave for a file
+	}
+	from, to, ok := p.wholeRuns(r.Base, r.End)
+	if !ok {
+		return ErrStaleInput
+	}
+	size := record.Len(0)
+	for _, old := range p.runs[from:to] {
+		if once && s.objects[old.object].sorted {
 			return ErrStaleInput
 		}
-		size := record.Len(0)
-		for _, old := range p.runs[from:to] {
-			size += old.len
-		}
-		if size != r.Len {
-			return ErrInvalidCommand
-		}
+		size += old.len
+	}
+	if size != r.Len {
+		return ErrInvalidCommand
 	}
 	return nil
 }
@@ -53,12 +85,12 @@ func (p *partition) wholeRuns(base, end record.Offset) (from, to int, ok bool) {
 	return from, p.runIndex(end), true
 }
 
-// move puts the runs of m, which have been checked, in the place of those they cover.
-func (s *State) move(m *MovedObject) {
+// move puts runs of m, at least one, which have been checked, in the place of those they cover.
+func (s *State) move(m *MovedObject, runs []MovedRun) {
 	s.lastObject++
 	id := s.lastObject
 	s.addObject(id, &object{key: m.Key, size: m.Size, sorted: true})
-	for rest := m.Runs; len(rest) > 0; {
+	for rest := runs; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].Partition == rest[0].Partition {
 			n++

@@ -243,7 +243,7 @@ func TestBacklogIsWhatTheRunsSayI9(t *testing.T) {
 					}
 				}
 				var want Backlog
-				objects := v.BacklogObjects(len(s.objects)+1, false)
+				objects := v.BacklogObjects(len(s.objects)+1, false, nil)
 				for _, id := range sortedKeys(s.objects) {
 					o := s.objects[id]
 					if o.sorted {
@@ -277,7 +277,7 @@ func TestBacklogIsWhatTheRunsSayI9(t *testing.T) {
 				if got := v.Backlog(); got != want || len(objects) != want.Objects {
 					t.Fatalf("seed %d: backlog %+v of %d objects, want %+v", seed, got, len(objects), want)
 				}
-				if got := v.BacklogObjects(1, true); len(got) != min(1, want.Inline) {
+				if got := v.BacklogObjects(1, true, nil); len(got) != min(1, want.Inline) {
 					t.Fatalf("seed %d: %+v of %d inline objects", seed, got, want.Inline)
 				}
 			}
@@ -297,7 +297,7 @@ func TestRunsInNamesTheRunsOfTheObjectsAlone(t *testing.T) {
 		}
 		v := viewOf(log.state)
 		objects := map[string]bool{}
-		for i, o := range v.BacklogObjects(100, false) {
+		for i, o := range v.BacklogObjects(100, false, nil) {
 			objects[o.Key] = i%2 == 0
 		}
 		var want []PendingTopic

@@ -102,7 +102,7 @@ func (w *worker) plan() []compactor.Job {
 	if scope := compactor.Regroup(view.Backlog(), len(due) > 0, now, w.limits); scope != compactor.ScopeNone {
 		keys := map[string]bool{}
 		bytes, runs := record.Len(0), 0
-		for i, o := range view.BacklogObjects(w.limits.JobObjects, scope == compactor.ScopeInline) {
+		for i, o := range view.BacklogObjects(w.limits.JobObjects, scope == compactor.ScopeInline, nil) {
 			bytes, runs = bytes+o.Size, runs+o.Runs
 			if i > 0 && (bytes > w.limits.JobBytes || runs > w.limits.JobRuns) {
 				break
@@ -110,7 +110,7 @@ func (w *worker) plan() []compactor.Job {
 			span.Objects = append(span.Objects, o)
 			keys[o.Key] = true
 		}
-		span.Topics = view.RunsIn(keys)
+		span.Topics, span.Unclaimed = view.RunsIn(keys), view.Level() >= 3
 	}
 	ids := make([]record.TopicID, 0, len(due))
 	for _, p := range due {
@@ -121,25 +121,14 @@ func (w *worker) plan() []compactor.Job {
 			ids = append(ids, p.Topic.ID)
 		}
 	}
-	return compactor.Plan(view.PendingRuns(ids...), span, w.limits)
+	return compactor.Plan(view.PendingRuns(ids...), span, false, w.limits)
 }
 
 // begin claims a job. Its replace is due when its bytes have been read and written.
 func (w *worker) begin(ctx context.Context, job compactor.Job) {
-	claim := metadata.ClaimJob{Session: w.session}
-	seen := map[record.TopicID]bool{}
-	touch := func(id record.TopicID) {
-		if !seen[id] {
-			seen[id] = true
-			claim.Topics = append(claim.Topics, id)
-		}
-	}
+	claim := metadata.ClaimJob{Session: w.session, Topics: job.Claims()}
 	for _, t := range job.Topics {
-		touch(t.Topic.ID)
 		claim.Outputs = append(claim.Outputs, t.Topic.TableDir+"/_data/"+w.name()+".parquet")
-	}
-	for _, g := range job.Moved {
-		touch(g.Partition.Topic)
 	}
 	if len(job.Moved) > 0 {
 		claim.Outputs = append(claim.Outputs, record.SortedObjectKey(uint64(w.session), w.name()))
