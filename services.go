@@ -75,6 +75,7 @@ func (a *Agent) build(j *joined, session metadata.SessionID) (*services, error) 
 
 	compactConfig := compactor.DefaultConfig()
 	compactConfig.Session, compactConfig.Cluster = session, j.cluster
+	compactConfig.Share = compactor.Spread(node.Members, session)
 	compactConfig.ReleaseGrace, compactConfig.Fence = a.cfg.ReleaseGrace, a.cfg.TableFence
 	compactConfig.Limits.Interval = a.cfg.TableCommitInterval
 	worker := compactor.New(compactConfig, view, node, j.store, a.parts.Now, a.entropy.id, a.log)
