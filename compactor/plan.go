@@ -83,7 +83,8 @@ type PartJob struct {
 // barge.table.commit.bytes or its oldest run has waited barge.table.commit.interval.ms. Topics that would be due soon are taken
 // along, early by at most half of the longest interval that has passed: so topics fall into step, and share jobs and
 // objects from then on. budget is how many table commits the cluster may still make now: due topics under Limits.SmallBytes
-// without an interval of their own wait when it is used up, at most Limits.MaxDeferral, and nobody is taken along. Topics a live
+// without an interval of their own wait when it is used up, at most Limits.MaxDeferral, and nobody is taken along; what there is of
+// it goes to neighbors. Topics a live
 // job has are left out. Pure and deterministic; pending needs no runs here.
 func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []metadata.PendingTopic {
 	var due, early []metadata.PendingTopic
@@ -105,22 +106,25 @@ func Due(pending []metadata.PendingTopic, now int64, budget int, lim Limits) []m
 			early = append(early, p)
 		}
 	}
-	inOrder(due)
-	inOrder(early)
-	kept := due[:0]
+	if len(due) == 0 {
+		return nil
+	}
+	// Those that may wait share what the budget leaves by age and id, due or not: were the due ones first, the few that became due
+	// since the last plan would lie apart in sorted objects, and each of their stretches would be a request.
+	var kept, patient []metadata.PendingTopic
 	for _, p := range due {
-		if budget <= 0 && mayWait(p, now, lim) {
+		if mayWait(p, now, lim) {
+			patient = append(patient, p)
 			continue
 		}
+		kept = append(kept, p)
 		if p.Topic.TableEnabled() {
 			budget--
 		}
-		kept = append(kept, p)
 	}
-	if len(kept) == 0 {
-		return nil // nothing is made for those alone that could wait
-	}
-	for _, p := range early {
+	patient = append(patient, early...)
+	inOrder(patient)
+	for _, p := range patient {
 		if budget <= 0 {
 			break
 		}

@@ -249,6 +249,31 @@ func TestTopicsThatAreSoonDueAreTakenAlong(t *testing.T) {
 	}
 }
 
+// Topics that lie side by side in sorted objects are compacted together, so that their stretches are read with one request.
+func TestAShortBudgetIsSpentOnNeighbors(t *testing.T) {
+	var pending []metadata.PendingTopic
+	for i, oldest := range []int64{10_000, 14_000, 11_000, 15_000, 12_000, 16_000} { // every other one is due
+		id := record.TopicID{byte(i + 1)}
+		pending = append(pending, metadata.PendingTopic{Topic: metadata.Topic{ID: id, Partitions: 1}, Bytes: 100, Oldest: oldest})
+	}
+	pick := func(budget int) (ids []byte) {
+		for _, p := range Due(pending, 73_000, budget, DefaultLimits()) {
+			ids = append(ids, p.Topic.ID[0])
+		}
+		return ids
+	}
+	if got := pick(3); !slices.Equal(got, []byte{1, 2, 3}) {
+		t.Errorf("topics %v of a budget of three, want neighbors", got)
+	}
+	if got := pick(0); got != nil {
+		t.Errorf("topics %v of an empty budget", got)
+	}
+	pending[5].Bytes = 128 << 20
+	if got := pick(2); !slices.Equal(got, []byte{6, 1}) {
+		t.Errorf("topics %v of a budget of two, want first the one that may not wait", got)
+	}
+}
+
 func TestTheBudgetIsGrantedByTheHalfMinute(t *testing.T) {
 	b := newTokenBucket(20)
 	at := time.UnixMilli(0)
