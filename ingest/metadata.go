@@ -19,7 +19,7 @@ const (
 	// maxAutoCreated bounds the topics one Metadata request makes. The rest hears LEADER_NOT_AVAILABLE and comes again.
 	maxAutoCreated = 100
 	// parallelCommands bounds the commands of one request under way at a time; they share log entries.
-	parallelCommands = 32
+	parallelCommands = 256
 	// leaderEpoch never changes: any agent serves any partition and nothing is ever truncated.
 	leaderEpoch = 0
 )
