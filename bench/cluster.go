@@ -21,9 +21,12 @@ type cluster struct {
 	client *kgo.Client
 }
 
-func openCluster(brokers []string) (*cluster, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.DialTimeout(5*time.Second),
-		kgo.RetryTimeout(15*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
+// openCluster connects to a cluster; opts come after its own.
+func openCluster(brokers []string, opts ...kgo.Opt) (*cluster, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.DialTimeout(5 * time.Second),
+		kgo.RetryTimeout(15 * time.Second), kgo.MetadataMinAge(100 * time.Millisecond),
+	}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("brokers %v: %w", brokers, err)
 	}

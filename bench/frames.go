@@ -82,7 +82,7 @@ type produceFrame struct {
 }
 
 // newProduceFrame makes the frame for batches of so many bytes.
-func newProduceFrame(topic string, batchLen int) produceFrame {
+func newProduceFrame(topic, clientID string, batchLen int) produceFrame {
 	f := produceFrame{tail: []byte{0, 0, 0}, batchLen: batchLen} // tags of partition, topic and request
 	h := make([]byte, 4, 128)
 	h = binary.BigEndian.AppendUint16(h, 0) // Produce

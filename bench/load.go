@@ -62,14 +62,17 @@ type request struct {
 }
 
 // newLoad builds the batches and frames of a run.
-func newLoad(cfg Config) (*load, error) {
+func newLoad(cfg Config) (*load, error) { return newLoadOf(cfg, clientID) }
+
+// newLoadOf is newLoad for a client that calls itself id.
+func newLoadOf(cfg Config, id string) (*load, error) {
 	batches, err := buildBatches(cfg)
 	if err != nil {
 		return nil, err
 	}
 	l := &load{cfg: cfg, batches: batches}
 	for _, b := range batches {
-		l.frames = append(l.frames, newProduceFrame(cfg.Topic, len(b.raw)))
+		l.frames = append(l.frames, newProduceFrame(cfg.Topic, id, len(b.raw)))
 	}
 	return l, nil
 }

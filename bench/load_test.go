@@ -74,7 +74,7 @@ func TestLogsCompressAsLogsDo(t *testing.T) {
 func TestFramesAreReadByTheProtocolsOwnDecoder(t *testing.T) {
 	for _, topic := range []string{"t", strings.Repeat("long", 50)} {
 		batch := bytes.Repeat([]byte("batch"), 100)
-		f := newProduceFrame(topic, len(batch))
+		f := newProduceFrame(topic, clientID, len(batch))
 		frame := append(append(f.patch(nil, 7, 3), batch...), f.tail...)
 		body := frame[4+8+2+len(clientID)+1:]
 		req := kmsg.NewPtrProduceRequest()

@@ -45,7 +45,7 @@ type benchOptions struct {
 }
 
 func (a *app) benchCommand() *cobra.Command {
-	return group("bench", "Measure agents: rate, CPU, memory, requests and latency", a.benchProduceCommand(), a.benchConsumeCommand(), a.benchScaleCommand(), a.benchStoreCommand(), a.benchFloorCommand())
+	return group("bench", "Measure agents: rate, CPU, memory, requests and latency", a.benchProduceCommand(), a.benchConsumeCommand(), a.benchTopicsCommand(), a.benchClusterCommand(), a.benchScaleCommand(), a.benchStoreCommand(), a.benchFloorCommand())
 }
 
 func (a *app) benchProduceCommand() *cobra.Command {
