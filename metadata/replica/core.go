@@ -47,6 +47,7 @@ type Core struct {
 	ready    bool
 	stopping bool
 	lastTick int64
+	leapt    int64  // when this process was found to have stood still, 0: never
 	calls    uint64 // number of the last one given out
 	stats    Stats
 
@@ -182,10 +183,10 @@ func (c *Core) tick(ev TickEvent) {
 		return
 	}
 	if gap := c.now - c.lastTick; gap > ms(leap) {
-		c.leapt(gap)
+		c.stoodStill(gap)
 	}
 	c.lastTick = c.now
-	c.members.stalled = ev.Stalled >= stalled
+	c.members.stalled = ev.Stalled >= stalled && (c.leapt == 0 || c.now-c.leapt >= ms(stalled))
 	switch c.mode {
 	case following:
 		c.watch()
@@ -200,8 +201,9 @@ func (c *Core) tick(ev TickEvent) {
 	c.checkSelf()
 }
 
-// leapt makes up for time in which this process stood still: what it did not hear then says nothing about others.
-func (c *Core) leapt(gap int64) {
+// stoodStill makes up for time in which this process stood still: what it did not hear then says nothing about others.
+func (c *Core) stoodStill(gap int64) {
+	c.leapt = c.now
 	c.stats.Leaps++
 	c.tell("this process stood still", "seconds", float64(gap)/1000)
 	c.leader.since = c.now

@@ -20,7 +20,7 @@ type members struct {
 	lost      string                 // the peer address of the one before, which nobody heard any more
 	heard     map[uint64]heardMember // by session
 	followers map[string]int64       // peer address: when it called last
-	lastHeard map[uint64]int64       // session: when its agent was heard last, or when it was first missed
+	lastHeard map[uint64]int64       // session: when its agent was heard last, or when it was first missed; in this term
 	sealing   map[uint64]bool
 	began     int64 // when the term began
 	listedAt  int64
@@ -232,7 +232,7 @@ func (c *Core) sealSilent() {
 			continue
 		}
 		// An agent that is too old to follow has ended: the log was taken from it.
-		if s.Agent.Level >= manyAgents && (c.now-at < ms(c.cfg.SealAfter) || c.now-m.began < ms(c.cfg.SealAfter)) {
+		if s.Agent.Level >= manyAgents && c.now-at < ms(c.cfg.SealAfter) {
 			continue
 		}
 		m.sealing[id] = true

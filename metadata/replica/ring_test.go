@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -34,6 +35,15 @@ func TestRingKeepsTheNewestWithoutAGap(t *testing.T) {
 	if r.first != 8 || r.bytes != 9 {
 		t.Errorf("bounded by bytes: %+v", r)
 	}
+	for seq := uint64(10); seq < 50; seq++ { // an answer on its way keeps what it has
+		taken, _ := r.from(r.first, 100)
+		r.add(seq, fmt.Appendf(nil, "%05d", seq))
+		if slices.ContainsFunc(taken, func(e []byte) bool { return e == nil }) {
+			t.Fatalf("entry %d took away what an answer holds", seq)
+		}
+	}
+	r.reset(9)
+	r.add(9, []byte("0000009"))
 	r.add(20, []byte("20")) // after a gap
 	if _, ok := r.from(9, 1); ok || r.first != 20 || r.end() != 21 || r.bytes != 2 {
 		t.Errorf("after a gap: %+v", r)
