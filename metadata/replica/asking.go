@@ -37,7 +37,7 @@ func (c *Core) leave(q *Question) {
 	a.questions = slices.DeleteFunc(a.questions, func(other *Question) bool { return other == q })
 }
 
-// unknownQuestions reports whether somebody waits of whom nothing is known yet.
+// unanswered reports whether somebody waits of whom nothing is known yet.
 func (a *asking) unanswered() bool {
 	return slices.ContainsFunc(a.questions, func(q *Question) bool { return !q.known })
 }
@@ -53,7 +53,7 @@ func (c *Core) confirm() {
 		c.do(ConfirmAction{a.call, c.leader.addr})
 		return
 	}
-	if c.now-c.leader.heardAt() >= ms(suspicion) || c.leader.addr == "" || c.leader.via != "" {
+	if c.now-c.leader.heardAt() >= ms(suspicion) || c.leader.addr == "" || c.leader.via != "" || c.silence.adrift {
 		if !c.reading.underway {
 			c.read(readAsked)
 			a.after = c.now + ms(beat)

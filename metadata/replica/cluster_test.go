@@ -25,6 +25,7 @@ var errCut = errors.New("cut off")
 type cluster struct {
 	t   *testing.T
 	log metadata.Log
+	cfg replica.Config // of agents started from now on, but for Owner
 
 	mu    sync.Mutex
 	nodes map[string]*node // by peer address
@@ -147,7 +148,9 @@ func (c *cluster) start(name string, opened bool) *node {
 		}
 		return id
 	}
-	n.Node = replica.New(replica.Config{Owner: metadata.Owner{Kafka: name + ":9092", Peer: name}}, replica.Parts{
+	cfg := c.cfg
+	cfg.Owner = metadata.Owner{Kafka: name + ":9092", Peer: name}
+	n.Node = replica.New(cfg, replica.Parts{
 		Log: n.log, View: n.view, Transport: &wire{c, name}, Now: time.Now, IDs: ids, Rand: rand.New(rand.NewPCG(1, uint64(name[len(name)-1]))), Logger: testLogger(c.t, name),
 	})
 	c.mu.Lock()

@@ -25,7 +25,7 @@ type reading struct {
 	call     uint64
 	why      readWhy
 	from     uint64
-	asked    uint64 // questions below are answered by it
+	asked    uint64 // questions below are answered by it, 0: none
 	after    int64  // earliest next one, after a failure
 }
 
@@ -93,10 +93,13 @@ func (c *Core) watch() {
 	if l.addr == "" && !l.dead() {
 		c.hint()
 	}
+	if !c.direct() {
+		c.closeOutlet() // what is on its way there may never be answered
+	}
 	silent := c.now - l.heardAt()
 	first, limit := ms(suspicion), ms(c.cfg.Silence)
 	switch {
-	case l.dead() && c.now-c.source.answerAt > ms(2*beat): // and nobody is there to say otherwise
+	case l.dead() && (c.source.answerAt == 0 || c.now-c.source.answerAt > ms(2*beat)): // and nobody is there to say otherwise
 		first, limit = 0, 0
 	case l.dead():
 		first, limit = 0, ms(suspicion)
@@ -128,9 +131,13 @@ func (c *Core) watch() {
 // read begins to bring the View along from the log itself.
 func (c *Core) read(why readWhy) {
 	if r := &c.reading; !r.underway && (c.now >= r.after || why == readStart) {
-		*r = reading{underway: true, call: c.call(), why: why, from: c.view.Applied(), asked: c.asking.next}
+		*r = reading{underway: true, call: c.call(), why: why, from: c.view.Applied()}
+		end := why == readStart
+		if c.asking.unanswered() { // they cost a little more, and it is done at once
+			end, r.asked = true, c.asking.next
+		}
 		c.stats.LogReads++
-		c.do(ReadAction{Call: r.call, End: why == readStart || why == readAsked})
+		c.do(ReadAction{Call: r.call, End: end})
 	}
 }
 
@@ -161,9 +168,11 @@ func (c *Core) readDone(ev ReadEvent) {
 		c.wasRead()
 	}
 	c.afterApply()
-	c.claimIfWanted()
 	c.confirm()
 	c.follow()
+	if c.mode == following {
+		c.watch()
+	}
 }
 
 // started knows the log: nobody is at work on it, or somebody is, or was when he died.
@@ -189,10 +198,9 @@ func (c *Core) openSessions() bool {
 func (c *Core) wasRead() {
 	r, s := &c.reading, &c.silence
 	moved := c.view.Applied() > r.from
+	c.answerBelow(r.asked)
 	switch r.why {
-	case readStart, readBehind:
-	case readAsked:
-		c.answerBelow(r.asked)
+	case readStart, readBehind, readAsked:
 	case readLook:
 		s.looked = true
 		if s.adrift && moved {
