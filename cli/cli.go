@@ -92,7 +92,7 @@ Start with: barge demo`,
 		RunE:          needVerb,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.fsckCommand(), a.benchCommand(), a.versionCommand())
+	root.AddCommand(a.demoCommand(), a.agentCommand(), a.produceCommand(), a.consumeCommand(), a.topicCommand(), a.tableCommand(), a.metadataCommand(), a.fsckCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 

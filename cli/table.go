@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bargedata/barge"
-	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/tableflow"
 	"github.com/bargedata/barge/tableflow/delta"
@@ -61,16 +60,12 @@ func (a *app) metadata(cmd *cobra.Command, m metadataFlag) (string, error) {
 
 // openLog opens the metadata log of the cluster that the store belongs to, without making one.
 func (a *app) openLog(ctx context.Context, store objectstore.Store, rawMetadata string) (*barge.OpenedLog, error) {
-	body, err := store.Get(ctx, metadata.ClusterKey, metadata.MaxClusterBytes)
-	if err != nil {
-		return nil, fmt.Errorf("which cluster the store belongs to: %w", err)
-	}
-	cluster, err := metadata.ParseCluster(body)
+	cluster, err := readCluster(ctx, store)
 	if err != nil {
 		return nil, err
 	}
 	return barge.OpenLog(ctx, barge.LogConfig{
-		Metadata: rawMetadata, Store: store, Cluster: cluster.ID, IDs: randomID, Now: a.now, Logger: slog.New(slog.DiscardHandler),
+		Metadata: rawMetadata, Store: store, Cluster: cluster, IDs: randomID, Now: a.now, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -80,8 +75,12 @@ func (a *app) openStore(ctx context.Context, s storeFlag) (objectstore.Store, er
 	if err != nil {
 		return nil, err
 	}
+	return a.withRetry(store), nil
+}
+
+func (a *app) withRetry(store objectstore.Store) objectstore.Store {
 	rng := rand.New(rand.NewPCG(uint64(a.now().UnixNano()), 0)) // only for the waits between retries
-	return objectstore.WithRetry(store, objectstore.RetryConfig{}, a.now, rng, slog.New(slog.DiscardHandler)), nil
+	return objectstore.WithRetry(store, objectstore.RetryConfig{}, a.now, rng, slog.New(slog.DiscardHandler))
 }
 
 // tableNames lists the directories under tables/, without listing what is in them.

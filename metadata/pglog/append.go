@@ -66,7 +66,7 @@ func (l *Log) write(ctx context.Context, t tip, id [16]byte, body []byte) error 
 	case errors.Is(err, metadata.ErrCorrupt):
 		return fmt.Errorf("append slot %d: %w", e.seq, err)
 	case err != nil:
-		return fmt.Errorf("append slot %d (%d bytes): %w: %w", e.seq, len(body), metadata.ErrUnknown, err)
+		return fmt.Errorf("append slot %d (%d bytes): %w", e.seq, len(body), inDoubt(err))
 	case verdict != nil:
 		if errors.Is(verdict, metadata.ErrFenced) {
 			l.fence(e.term)
@@ -75,6 +75,14 @@ func (l *Log) write(ctx context.Context, t tip, id [16]byte, body []byte) error 
 	}
 	l.advance(t, tip{term: e.term, next: e.seq + 1, head: sum, id: id})
 	return nil
+}
+
+// inDoubt is err as metadata.ErrUnknown.
+func inDoubt(err error) error {
+	if errors.Is(err, metadata.ErrUnknown) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
 }
 
 // heard is an error when the server warned during the last statement: a commit whose wait for the standby was canceled is answered as
@@ -183,7 +191,7 @@ func (l *Log) appended(ctx context.Context, term, seq uint64, id [16]byte) error
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("append slot %d: %w: %w", seq, metadata.ErrUnknown, err)
+		return fmt.Errorf("append slot %d: %w", seq, inDoubt(err))
 	case !found: // only truncation deletes, so this caller is a day behind
 		return fmt.Errorf("append slot %d, truncated since: %w", seq, metadata.ErrFenced)
 	case held.term != term || held.id != id || held.kind != kindEntry:

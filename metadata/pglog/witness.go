@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/objectstore"
 )
 
@@ -37,8 +38,8 @@ const (
 )
 
 // ErrOlder says that the database lies before what the log had reached, or has gone another way since: an old copy of it was brought
-// back, or a standby took over that had not got everything.
-var ErrOlder = errors.New("the database is older than the store says")
+// back, or a standby took over that had not got everything. It is metadata.ErrCorrupt to whoever does not look closer: no agent may go on.
+var ErrOlder = fmt.Errorf("the database is older than the store says: %w", metadata.ErrCorrupt)
 
 // Witness says that entry Seq of a log has this hash.
 type Witness struct {

@@ -6,6 +6,7 @@ CREATE TABLE @.log (
   cluster    text NOT NULL,
   id         text NOT NULL,
   origin     text NOT NULL DEFAULT '',
+  copied_to  bigint NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
