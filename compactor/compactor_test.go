@@ -23,7 +23,7 @@ import (
 
 // lab is a log, a view and a store that a test steps by hand, round by round.
 type lab struct {
-	t     *testing.T
+	t     testing.TB
 	mu    sync.Mutex // tables are committed to at once
 	view  *metadata.View
 	seq   uint64
@@ -44,7 +44,7 @@ type lab struct {
 	inline      map[string][]byte // objects in log entries
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	l := &lab{
 		t: t, view: metadata.NewView(), clock: time.UnixMilli(1_700_000_000_000),
