@@ -154,7 +154,7 @@ func inOrder(topics []metadata.PendingTopic) {
 // Plan makes jobs of the topics that are due, with all of their runs, and of the objects to regroup. The first one regroups
 // the span, where there is one. The jobs share no topic; what a job leaves of a topic is due again afterwards. Where agents
 // share the work, others may be about to regroup the objects outside of the span: what lies there is left to them, but
-// for topics that set an interval. Pure and deterministic.
+// for topics that set an interval, or have one below Limits.RegroupAge: that is how long it may take. Pure and deterministic.
 func Plan(due []metadata.PendingTopic, span Span, shared bool, lim Limits) []Job {
 	due = slices.Clone(due)
 	inOrder(due)
@@ -173,11 +173,12 @@ func Plan(due []metadata.PendingTopic, span Span, shared bool, lim Limits) []Job
 	var patient []metadata.PendingTopic
 	if shared {
 		due = slices.DeleteFunc(due, func(p metadata.PendingTopic) bool {
-			_, explicit := p.Topic.CommitInterval()
-			if !explicit {
+			interval, explicit := commitInterval(p.Topic, lim)
+			waits := !explicit && interval >= lim.RegroupAge
+			if waits {
 				patient = append(patient, p)
 			}
-			return !explicit
+			return waits
 		})
 	}
 	jobs = appendJobs(jobs, due, lim, nextJob)

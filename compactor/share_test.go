@@ -298,9 +298,10 @@ func TestFilesWaitForObjectsOfOtherAgents(t *testing.T) {
 		pending("later", nil, run(0, "o", false), run(1, "s", true)),
 		pending("now", map[string]string{"barge.table.commit.interval.ms": "5"}, run(0, "o", false)),
 	}
+	limits := DefaultLimits()
 	ends := func(shared bool) map[string]record.Offset {
 		got := map[string]record.Offset{}
-		for _, job := range Plan(due, Span{}, shared, DefaultLimits()) {
+		for _, job := range Plan(due, Span{}, shared, limits) {
 			for _, tj := range job.Topics {
 				runs := tj.Parts[0].Runs
 				got[tj.Topic.Name] = runs[len(runs)-1].End
@@ -313,6 +314,10 @@ func TestFilesWaitForObjectsOfOtherAgents(t *testing.T) {
 	}
 	if got := fmt.Sprint(ends(false)); got != "map[later:2 now:1 ready:2]" {
 		t.Errorf("where one does it all files go up to %s", got)
+	}
+	limits.Interval = limits.RegroupAge / 2 // sooner than anybody regroups
+	if got := fmt.Sprint(ends(true)); got != "map[later:2 now:1 ready:2]" {
+		t.Errorf("with a short interval files go up to %s", got)
 	}
 }
 
