@@ -110,7 +110,15 @@ func (p *producer) produce(a *agent) bool {
 		return r
 	}
 	if p.w.net != nil {
-		p.w.onTheWay(&p.client, a, p.w.net.delay(), func() { a.deliver(first()) }, func() { a.turnAway(first()) })
+		p.w.onTheWay(&p.client, a, p.w.net.delay(), func() {
+			if len(c.queue) > 0 {
+				a.deliver(first())
+			}
+		}, func() {
+			for len(c.queue) > 0 { // nothing arrives over a connection after what it has lost
+				a.turnAway(first())
+			}
+		})
 		return true
 	}
 	sent := p.w.now
