@@ -52,7 +52,7 @@ func (p *peerAgent) Do(ctx context.Context, cmd metadata.Command) (metadata.Resu
 
 // catchUp hears of the first n entries of the log.
 func (p *peerAgent) catchUp(n int) {
-	for i := int(p.own.Applied()); i < n; i++ { //nolint:gosec // few
+	for i := int(p.own.Applied()); i < n; i++ {
 		p.own.Apply(p.entries[i])
 	}
 }
@@ -145,7 +145,7 @@ func TestAgentsThatLagDoNoDamageI6I7I8(t *testing.T) {
 				l.clock = l.clock.Add(time.Duration(rng.IntN(90)) * time.Second)
 			default:
 				p := agents[rng.IntN(len(agents))]
-				heardOf := int(p.own.Applied()) //nolint:gosec // few
+				heardOf := int(p.own.Applied())
 				p.catchUp(heardOf + rng.IntN(len(l.entries)-heardOf+1))
 				round(p)
 			}
