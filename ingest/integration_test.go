@@ -31,6 +31,17 @@ import (
 // startAgent runs the front door with everything real behind it, on a store and a log in memory.
 func startAgent(t *testing.T, change func(*ingest.Config)) (addr string) {
 	t.Helper()
+	addrs, _ := startAgents(t, 1, func(_ int, cfg *ingest.Config, _ *ingest.Deps) {
+		if change != nil {
+			change(cfg)
+		}
+	})
+	return addrs[0]
+}
+
+// startAgents runs n front doors, nodes 1 to n, with one of everything behind them. change comes before any of them runs.
+func startAgents(t *testing.T, n int, change func(i int, cfg *ingest.Config, deps *ingest.Deps)) (addrs []string, servers []*ingest.Server) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var mu sync.Mutex
@@ -85,33 +96,38 @@ func startAgent(t *testing.T, change func(*ingest.Config)) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := ingest.DefaultConfig()
-	cfg.Listener, cfg.ClusterID, cfg.NodeID = ln, "integration", 1
-	if change != nil {
-		change(&cfg)
-	}
-	server, err := ingest.New(cfg, ingest.Deps{
-		View: view, Commands: sequencer, Batches: ingest.FromBatcher(batches), Reader: reader, Groups: groups,
-		Now: time.Now, NewTopicID: func() record.TopicID { return id() }, Log: logger,
-	})
-	if err != nil {
-		t.Fatal(err)
+	for i := range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := ingest.DefaultConfig()
+		cfg.Listener, cfg.ClusterID, cfg.NodeID = ln, "integration", int32(i+1)
+		deps := ingest.Deps{
+			View: view, Commands: sequencer, Batches: ingest.FromBatcher(batches), Reader: reader, Groups: groups,
+			Now: time.Now, NewTopicID: func() record.TopicID { return id() }, Log: logger,
+		}
+		change(i, &cfg, &deps)
+		server, err := ingest.New(cfg, deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs, servers = append(addrs, ln.Addr().String()), append(servers, server)
 	}
 	run(inner, "batcher", batches.Run)
 	run(ctx, "groups", groups.Run)
-	served := make(chan struct{})
-	run(ctx, "server", func(ctx context.Context) error { defer close(served); return server.Run(ctx) })
+	var served sync.WaitGroup
+	for _, server := range servers {
+		served.Add(1)
+		run(ctx, "server", func(ctx context.Context) error { defer served.Done(); return server.Run(ctx) })
+	}
 	t.Cleanup(func() {
 		cancel()
-		<-served
+		served.Wait()
 		stopInner()
 		ended.Wait()
 	})
-	return ln.Addr().String()
+	return addrs, servers
 }
 
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {

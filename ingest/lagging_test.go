@@ -227,11 +227,12 @@ func TestAPositionAheadOfTheViewIsWaitedAt(t *testing.T) {
 	events := testTopic("events", 1)
 	cluster := newFakeCluster(events)
 	l := newLaggard(cluster)
-	w := l.start(t)
-	ask[*kmsg.FetchResponse](w, fetchOf(12, "events", 0, 0)) // the first of a connection catches up anyhow
-	elsewhere(t, cluster, events, "a", "b")
 	parked := make(chan struct{}, 4)
 	l.parked = parked
+	w := l.start(t)
+	ask[*kmsg.FetchResponse](w, fetchOf(12, "events", 0, 0)) // the first of a connection catches up anyhow
+	<-parked
+	elsewhere(t, cluster, events, "a", "b")
 	req := fetchOf(12, "events", 0, 2)
 	req.MaxWaitMillis, req.MinBytes = 10_000, 1
 	id := w.send(req)
