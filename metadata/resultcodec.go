@@ -75,7 +75,7 @@ func (w *wireWriter) error(err error) {
 
 func (r *wireReader) error() error {
 	n := int(r.byte())
-	if n == 0 || r.err != nil {
+	if n == 0 {
 		return nil
 	}
 	text := r.string()

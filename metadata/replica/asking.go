@@ -24,6 +24,7 @@ func (c *Core) ask(q *Question) {
 	case sequencing:
 		c.do(TellAction{[]*Question{q}, ErrAgain})
 		return
+	default:
 	}
 	a := &c.asking
 	q.number = a.next

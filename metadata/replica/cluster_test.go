@@ -226,6 +226,15 @@ func (n *node) stop() {
 	n.c.mu.Unlock()
 }
 
+// asked is how often one agent asked another for entries since the last call for the two.
+func (c *cluster) asked(from, to string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.calls[from+">"+to]
+	delete(c.calls, from+">"+to)
+	return n
+}
+
 func (c *cluster) cut(a, b string, yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

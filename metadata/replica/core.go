@@ -197,6 +197,7 @@ func (c *Core) tick(ev TickEvent) {
 		c.lead()
 	case leaving:
 		c.leaveIfTold()
+	default:
 	}
 	c.checkSelf()
 }

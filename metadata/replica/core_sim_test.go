@@ -85,14 +85,13 @@ type simAgent struct {
 	outlet  *simStream
 	appends int64 // when the append under way began, 0: none
 
-	session  uint64
-	counter  uint64
-	waiting  []uint64 // counters that are not answered
-	chains   int
-	ready    bool
-	sealed   bool
-	idle     bool
-	unsealed func() // cancels
+	session uint64
+	counter uint64
+	waiting []uint64 // counters that are not answered
+	chains  int
+	ready   bool
+	sealed  bool
+	idle    bool
 }
 
 // simStream is a stream of commands; messages keep their order, and the first that is lost is the last.

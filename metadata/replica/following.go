@@ -361,12 +361,12 @@ func (c *Core) hinted(ev HintedEvent) {
 		return
 	}
 	owner := metadata.ParseOwner(h.Owner)
-	switch {
-	case owner.Peer == "": // an agent of before the hand-over, or nobody
+	switch owner.Peer {
+	case "": // an agent of before the hand-over, or nobody
 		l.term = h.Term
 		c.silence.wanted = "its owner " + h.Owner + " takes no calls"
 		c.claimIfWanted()
-	case owner.Peer == c.cfg.Owner.Peer: // this agent's life before this one, which is over
+	case c.cfg.Owner.Peer: // this agent's life before this one, which is over
 		if c.stats.TakeOvers == 0 {
 			l.term, l.refused = h.Term, 2
 		}

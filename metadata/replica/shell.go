@@ -14,6 +14,8 @@ import (
 const confirmLimit = 5 * time.Second
 
 // carryOut does what the Core wants done; mu is held, so nothing here waits.
+//
+//nolint:contextcheck,nolintlint // contextcheck reads this where it is called: what it starts is Run's work and ends with Run, whoever's event it came of
 func (n *Node) carryOut(act Action) {
 	switch act := act.(type) {
 	case ReadAction:
@@ -76,7 +78,7 @@ func (n *Node) carryOut(act Action) {
 		}
 		n.sealed <- act.Session
 	case LogAction:
-		n.parts.Logger.Info(act.Text, act.Args...)
+		n.parts.Logger.Info(act.Text, act.Args...) //nolint:sloglint // the texts are constants of Core
 	case EndAction:
 		n.err = act.Err
 		close(n.ended)
