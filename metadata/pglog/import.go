@@ -83,7 +83,7 @@ func (im *importer) clear(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	if s.next > 0 && (id == im.bound || s.next != uint64(copiedTo)) { //nolint:gosec // not negative
+	if s.next > 0 && (id == im.bound || s.next != uint64(copiedTo)) {
 		return fmt.Errorf("log %s, of %d entries; if it is of no use any more, drop the schema %s: %w", id, s.next, im.log.schema, ErrNotEmpty)
 	}
 	for _, table := range []string{"entry", "snapshot"} {

@@ -114,7 +114,9 @@ func (s shaky) Append(ctx context.Context, term, seq uint64, id [16]byte, body [
 func instance(t *testing.T, server *pgtest.Server) logtest.Instance {
 	t.Helper()
 	cfg := Config{URL: server.URL(), Cluster: newCluster()}
-	// By connections of their own, which nobody kills.
+	setup := cfg // by connections that nobody kills, as are those below
+	setup.URL += "&application_name=setup"
+	open(t, setup).Close()
 	schema := &Log{schema: SchemaName(cfg.Cluster)}
 	doubt := &atomic.Pointer[bool]{}
 	return logtest.Instance{
@@ -182,7 +184,7 @@ func historySeeds() uint64 {
 			return n
 		}
 	}
-	return 40
+	return 30
 }
 
 func TestLargeSnapshotComesBackWhole(t *testing.T) {
