@@ -19,7 +19,8 @@ type Config struct {
 	FlushInterval time.Duration `json:"flush_interval_ns"`
 	FlushBytes    int64         `json:"flush_bytes"`
 	Append        time.Duration `json:"append_ns"`                     // what the store takes for an entry of the log
-	CompactRate   int64         `json:"compact_rate_bytes_per_second"` // what the compactor reads and writes; 0: nothing is compacted
+	CompactRate   int64         `json:"compact_rate_bytes_per_second"` // what each compactor reads and writes; 0: nothing is compacted
+	Compactors    int           `json:"compactors"`                    // agents that compact
 
 	HeapLimit int64 `json:"heap_limit_bytes"` // the load ends early above it
 	Everybody bool  `json:"everybody_leads"`  // all agents of a zone lead partitions, and not as many as its load asks for
@@ -30,7 +31,7 @@ func DefaultConfig() Config {
 	return Config{
 		Agents: 100, Zones: 3, Topics: 1000, Partitions: 10_000, Rate: 1e9, Idempotent: true,
 		Load: 2 * time.Minute, FlushInterval: 250 * time.Millisecond, FlushBytes: 8 << 20,
-		Append: 50 * time.Millisecond, CompactRate: 200e6, HeapLimit: 4 << 30,
+		Append: 50 * time.Millisecond, CompactRate: 200e6, Compactors: 100, HeapLimit: 4 << 30,
 	}
 }
 
@@ -50,6 +51,7 @@ func (c Config) Validate() error {
 		{"flush-interval", int64(c.FlushInterval), int64(time.Millisecond), int64(time.Minute)},
 		{"flush-bytes", c.FlushBytes, 1 << 10, 64 << 20},
 		{"append", int64(c.Append), int64(time.Millisecond), int64(time.Minute)},
+		{"compactors", int64(c.Compactors), 1, int64(max(c.Agents, 1))},
 		{"compact-rate", c.CompactRate, 0, 1e12},
 		{"heap-limit", c.HeapLimit, 64 << 20, 1 << 40},
 	} {

@@ -101,12 +101,18 @@ func (p *producing) flush(a *agent, now int64, idempotent bool) (metadata.Commit
 const tick = 500 * time.Millisecond
 
 // run makes load until its time is over, or the heap is full, and tells how long it was.
-func (c *cluster) run(ctx context.Context, p *producing, w *worker) (took time.Duration, full bool) {
-	began, planned, looked := c.now, c.now, c.now
+func (c *cluster) run(ctx context.Context, p *producing, workers []*worker) (took time.Duration, full bool) {
+	began, looked := c.now, c.now
 	end := began + c.cfg.Load.Microseconds()
 	for c.failed == nil && ctx.Err() == nil {
 		a := slices.MinFunc(p.agents, func(a, b *agent) int { return cmp.Compare(a.due, b.due) })
-		next := min(a.due, w.due(planned))
+		var w *worker
+		next := a.due
+		for _, one := range workers {
+			if at := one.due(); at < next {
+				w, next = one, at
+			}
+		}
 		if c.appending > 0 {
 			next = min(next, c.appending)
 		}
@@ -119,13 +125,10 @@ func (c *cluster) run(ctx context.Context, p *producing, w *worker) (took time.D
 			before := cpuTime()
 			c.appended(ctx)
 			c.sums.sequencing += int64(cpuTime() - before)
-		case a.due <= c.now:
-			c.flushOne(ctx, p, a)
-		default:
-			if len(w.jobs) == 0 {
-				planned = c.now
-			}
+		case w != nil:
 			w.work(ctx)
+		default:
+			c.flushOne(ctx, p, a)
 		}
 		if c.now-looked > 1e6 {
 			looked = c.now

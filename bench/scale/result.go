@@ -65,13 +65,14 @@ type Planner struct {
 	IdleTickMillis float64 `json:"idle_tick_cpu_ms"` // median; nothing was due
 	DueTickMillis  float64 `json:"due_tick_cpu_ms"`  // median of ticks that made jobs
 	WorstMillis    float64 `json:"worst_tick_cpu_ms"`
-	Cores          float64 `json:"cores"` // CPU of planning in a second
+	Cores          float64 `json:"cores"` // CPU of planning in a second, of all agents
 	Jobs           int64   `json:"jobs"`
+	Failed         int64   `json:"failed_jobs"` // another agent's was faster
 	Files          int64   `json:"files"`
 	MovedRuns      int64   `json:"moved_runs"`
 	TableCommits   int64   `json:"table_commits"`
 	ReadTimes      float64 `json:"read_per_byte_in"` // bytes read by jobs for each byte produced
-	Busy           float64 `json:"busy_share"`       // of the time in which the one compactor read and wrote
+	Busy           float64 `json:"busy_share"`       // of the time in which the busiest compactor read and wrote
 }
 
 // Snapshot is the state as a checkpoint.
@@ -128,8 +129,8 @@ func (r *Result) WriteSummary(w io.Writer) error {
 	fmt.Fprintf(&b, "state      %.0f MB of heap, %d runs, %d files, %d objects released; backlog %.0f MB in %d objects, oldest %.0f s\n",
 		l.HeapMB, l.Runs, l.Files, l.ReleasedObjects, l.BacklogMB, l.BacklogObjects, l.OldestSeconds)
 	p := &r.Planner
-	fmt.Fprintf(&b, "planner    idle tick %.2f ms, with jobs %.1f ms, worst %.1f ms, %.3f cores; %d jobs, %d files, %d moved runs, %d table commits, reads %.2f B a byte, busy %.2f\n",
-		p.IdleTickMillis, p.DueTickMillis, p.WorstMillis, p.Cores, p.Jobs, p.Files, p.MovedRuns, p.TableCommits, p.ReadTimes, p.Busy)
+	fmt.Fprintf(&b, "planner    idle tick %.2f ms, with jobs %.1f ms, worst %.1f ms, %.3f cores in all; %d jobs (%d in vain), %d files, %d moved runs, %d table commits, reads %.2f B a byte, busy %.2f\n",
+		p.IdleTickMillis, p.DueTickMillis, p.WorstMillis, p.Cores, p.Jobs, p.Failed, p.Files, p.MovedRuns, p.TableCommits, p.ReadTimes, p.Busy)
 	fmt.Fprintf(&b, "snapshot   %.1f MB, freeze %.1f, encode %.0f, decode %.0f ms, %.1f a minute\n",
 		r.Snapshot.MB, r.Snapshot.FreezeMillis, r.Snapshot.EncodeMillis, r.Snapshot.DecodeMillis, r.Snapshot.PerMinute)
 	fmt.Fprintf(&b, "recovery   %.2f CPU-s (snapshot %.2f) for %.1f MB with %d entries\n", r.Recovery.CPUSeconds, r.Recovery.SnapshotSeconds, r.Recovery.MB, r.Recovery.Entries)

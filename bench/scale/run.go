@@ -43,16 +43,16 @@ func (r *Result) run(ctx context.Context) error {
 	r.Empty = Empty{CreateSeconds: took.Seconds(), HeapMB: mega(heap), BytesPerPartition: float64(heap) / float64(r.Config.Partitions)}
 
 	p := newProducing(c, r.route(c))
-	w := newWorker(c)
+	workers := newWorkers(c)
 	c.sums = sums{}
-	virtual, full := c.run(ctx, p, w)
+	virtual, full := c.run(ctx, p, workers)
 	if err := errors.Join(c.failed, ctx.Err()); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	if full {
 		r.Notes = append(r.Notes, fmt.Sprintf("the load ended after %v: the heap was above %d MB", virtual, r.Config.HeapLimit>>20))
 	}
-	r.loaded(c, p, w, virtual)
+	r.loaded(c, p, workers, virtual)
 	c.settle(ctx)
 	if err := r.answers(ctx, c); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (r *Result) run(ctx context.Context) error {
 }
 
 // loaded takes down what the load came to.
-func (r *Result) loaded(c *cluster, p *producing, w *worker, virtual time.Duration) {
+func (r *Result) loaded(c *cluster, p *producing, workers []*worker, virtual time.Duration) {
 	s, sec := &c.sums, virtual.Seconds()
 	data := s.batches * p.batch
 	backlog := c.view.Backlog()
@@ -77,16 +77,28 @@ func (r *Result) loaded(c *cluster, p *producing, w *worker, virtual time.Durati
 	if backlog.Oldest > 0 {
 		r.Load.OldestSeconds = float64(c.millis()-backlog.Oldest) / 1e3
 	}
-	all := append(slices.Clone(w.idleTicks), w.dueTicks...)
-	r.Planner = Planner{
-		IdleTickMillis: millis(time.Duration(median(w.idleTicks))), DueTickMillis: millis(time.Duration(median(w.dueTicks))),
-		Cores: float64(w.planning) / 1e9 / sec, Jobs: w.done, Files: w.files, MovedRuns: w.moved, TableCommits: w.tableCommits,
-		ReadTimes: float64(w.readBytes) / float64(max(data, 1)), Busy: float64(w.worked) / 1e6 / sec,
-	}
-	if len(all) > 0 {
-		r.Planner.WorstMillis = millis(time.Duration(slices.Max(all)))
-	}
+	r.planned(workers, sec, data)
 	r.Snapshot.PerMinute = float64(len(s.freezes)) * 60 / sec
+}
+
+// planned adds up what the workers did. Cores are those of all of them.
+func (r *Result) planned(workers []*worker, seconds float64, data int64) {
+	var idle, due []int64
+	p := &r.Planner
+	read := int64(0)
+	for _, w := range workers {
+		idle, due = append(idle, w.idleTicks...), append(due, w.dueTicks...)
+		p.Cores += float64(w.planning) / 1e9 / seconds
+		p.Jobs, p.Failed, p.Files, p.MovedRuns = p.Jobs+w.done, p.Failed+w.failed, p.Files+w.files, p.MovedRuns+w.moved
+		p.TableCommits += w.tableCommits
+		p.Busy = max(p.Busy, float64(w.worked)/1e6/seconds)
+		read += w.readBytes
+	}
+	p.ReadTimes = float64(read) / float64(max(data, 1))
+	p.IdleTickMillis, p.DueTickMillis = millis(time.Duration(median(idle))), millis(time.Duration(median(due)))
+	if all := append(idle, due...); len(all) > 0 {
+		p.WorstMillis = millis(time.Duration(slices.Max(all)))
+	}
 }
 
 // count tells how many runs and files the state has.

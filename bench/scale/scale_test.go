@@ -12,6 +12,7 @@ import (
 
 func small() Config {
 	c := DefaultConfig()
+	c.Compactors = 2
 	c.Agents, c.Topics, c.Partitions, c.Rate, c.Load = 9, 20, 200, 20e6, 100*time.Second
 	return c
 }

@@ -1,27 +1,34 @@
 package scale
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/bargedata/barge/compactor"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
+	"github.com/bargedata/barge/routing"
 )
 
-// worker is the one agent that compacts: the real planner, and in the place of its jobs what they would tell the log. A job
+// worker is an agent that compacts: the real planner, and in the place of its jobs what they would tell the log. A job
 // takes the time of reading and writing its bytes; what it does to the state it does at its beginning.
 type worker struct {
 	c       *cluster
 	session metadata.SessionID
+	mine    func(work string) bool // its share of the work; nil: all
+	share   float64                // of the budget of table commits
 	limits  compactor.Limits
 	add     []byte
 	names   int
 
+	planned  int64             // when it last planned
+	release  metadata.JobID    // of a job that came to nothing, 0: none
 	jobs     []compactor.Job   // planned; the first one is under way when there is a replace
 	replace  *metadata.Replace // of it
 	waiting  bool              // for the log
@@ -32,6 +39,7 @@ type worker struct {
 	// What came of it.
 	idleTicks, dueTicks []int64 // CPU of planning, nanoseconds: with nothing to do, and with jobs
 	done, files, moved  int64
+	failed              int64 // jobs that another one was faster than
 	readBytes           int64 // of WAL objects, sorted ones included
 	tableCommits        int64
 	planning            int64 // CPU, nanoseconds
@@ -45,28 +53,40 @@ const (
 	addBytes     = 600 // of a Delta add action with statistics
 )
 
-func newWorker(c *cluster) *worker {
-	w := &worker{c: c, session: 1, limits: compactor.DefaultLimits(), add: make([]byte, addBytes), tokens: commitBudget * budgetSaved, refilled: c.now}
-	for i := range w.add {
-		w.add[i] = 'x'
+// newWorkers makes the agents that compact, which are the first so many. Their share is what compactor.Spread gives them.
+func newWorkers(c *cluster) []*worker {
+	if c.cfg.CompactRate == 0 {
+		return nil
 	}
-	return w
+	add := bytes.Repeat([]byte{'x'}, addBytes)
+	able := c.members[:c.cfg.Compactors]
+	workers := make([]*worker, c.cfg.Compactors)
+	for i := range workers {
+		w := &worker{c: c, session: metadata.SessionID(i + 1), share: 1 / float64(len(workers)), limits: compactor.DefaultLimits(), add: add, refilled: c.now}
+		w.mine, _ = compactor.Spread(func() routing.Members { return able }, w.session)()
+		w.tokens = commitBudget * budgetSaved * w.share
+		w.planned = c.now + int64(i)*tick.Microseconds()/int64(len(workers))
+		workers[i] = w
+	}
+	return workers
 }
 
 // due is when the worker has something to do: the end of a job, or the next tick.
-func (w *worker) due(planned int64) int64 {
+func (w *worker) due() int64 {
 	switch {
-	case w.c.cfg.CompactRate == 0, w.waiting:
+	case w.waiting:
 		return math.MaxInt64 // the log's answer comes first
-	case len(w.jobs) > 0:
+	case len(w.jobs) > 0 || w.release != 0:
 		return w.busy
 	}
-	return max(planned+tick.Microseconds(), w.busy)
+	return max(w.planned+tick.Microseconds(), w.busy)
 }
 
 // work does what is due: ends a job, begins the next one, or plans.
 func (w *worker) work(ctx context.Context) {
 	switch {
+	case w.release != 0:
+		w.giveUp(ctx)
 	case w.replace != nil:
 		w.end(ctx)
 	case len(w.jobs) > 0:
@@ -79,8 +99,8 @@ func (w *worker) work(ctx context.Context) {
 // round is a tick of the compactor.
 func (w *worker) round(ctx context.Context) {
 	now := w.c.now
-	w.tokens = min(commitBudget*budgetSaved, w.tokens+commitBudget*float64(now-w.refilled)/1e6)
-	w.refilled = now
+	w.tokens = min(commitBudget*budgetSaved*w.share, w.tokens+commitBudget*w.share*float64(now-w.refilled)/1e6)
+	w.refilled, w.planned = now, now
 	took := timed(func() { w.jobs = w.plan() })
 	w.planning += int64(took)
 	if len(w.jobs) == 0 {
@@ -90,38 +110,81 @@ func (w *worker) round(ctx context.Context) {
 	}
 	before := cpuTime()
 	w.project(ctx)
-	w.forget(ctx)
+	if w.has("sweep") {
+		w.forget(ctx)
+	}
 	w.c.sums.sequencing += int64(cpuTime() - before)
+}
+
+// has tells whether a piece of work is this agent's.
+func (w *worker) has(work string) bool { return w.mine == nil || w.mine(work) }
+
+// hasObjects is has for objects of the backlog, by their keys.
+func (w *worker) hasObjects() func(key string) bool {
+	if w.mine == nil {
+		return nil
+	}
+	sessions := map[uint64]bool{}
+	return func(key string) bool {
+		k, _ := record.ParseObjectKey(key)
+		mine, known := sessions[k.Session]
+		if !known {
+			mine = w.mine("spans/" + strconv.FormatUint(k.Session, 10))
+			sessions[k.Session] = mine
+		}
+		return mine
+	}
 }
 
 // plan is what compactor.Round does before its first job.
 func (w *worker) plan() []compactor.Job {
 	view, now := w.c.view, w.c.millis()
-	due := compactor.Due(view.Pending(), now, int(w.tokens), w.limits)
+	pending := view.Pending()
+	waiting := slices.DeleteFunc(slices.Clone(pending), func(p metadata.PendingTopic) bool { return !w.has(p.Topic.ID.Hex()) })
+	due := compactor.Due(waiting, now, int(w.tokens), w.limits)
+	somebody := len(due) > 0 || w.mine != nil && len(compactor.Due(pending, now, int(w.tokens), w.limits)) > 0
 	var span compactor.Span
-	if scope := compactor.Regroup(view.Backlog(), len(due) > 0, now, w.limits); scope != compactor.ScopeNone {
+	if scope := compactor.Regroup(view.Backlog(), somebody, now, w.limits); scope != compactor.ScopeNone {
+		span.Objects = w.objects(view.BacklogObjects(w.limits.JobObjects, scope == compactor.ScopeInline, w.hasObjects()), somebody, now)
 		keys := map[string]bool{}
-		bytes, runs := record.Len(0), 0
-		for i, o := range view.BacklogObjects(w.limits.JobObjects, scope == compactor.ScopeInline, nil) {
-			bytes, runs = bytes+o.Size, runs+o.Runs
-			if i > 0 && (bytes > w.limits.JobBytes || runs > w.limits.JobRuns) {
-				break
-			}
-			span.Objects = append(span.Objects, o)
+		for _, o := range span.Objects {
 			keys[o.Key] = true
 		}
-		span.Topics, span.Unclaimed = view.RunsIn(keys), view.Level() >= 3
+		if len(keys) > 0 {
+			span.Topics, span.Unclaimed = view.RunsIn(keys), view.Level() >= 3
+		}
 	}
 	ids := make([]record.TopicID, 0, len(due))
 	for _, p := range due {
 		ids = append(ids, p.Topic.ID)
 	}
 	for _, p := range span.Topics {
-		if p.Bytes >= w.limits.SmallBytes {
+		if p.Bytes >= w.limits.SmallBytes && w.has(p.Topic.ID.Hex()) {
 			ids = append(ids, p.Topic.ID)
 		}
 	}
-	return compactor.Plan(view.PendingRuns(ids...), span, false, w.limits)
+	return compactor.Plan(view.PendingRuns(ids...), span, w.mine != nil, w.limits)
+}
+
+// objects cuts a span to what one job may regroup; none, if that is not worth a job yet.
+func (w *worker) objects(all []metadata.BacklogObject, due bool, now int64) []metadata.BacklogObject {
+	backlog, runs := metadata.Backlog{}, 0
+	for i, o := range all {
+		if i > 0 && (backlog.Bytes+o.Size > w.limits.JobBytes || runs+o.Runs > w.limits.JobRuns) {
+			all = all[:i]
+			backlog.Bytes = w.limits.JobBytes // there is more than one job's
+			break
+		}
+		backlog.Bytes += o.Size
+		runs += o.Runs
+	}
+	if len(all) > 0 {
+		backlog.Oldest = all[0].CommittedAt
+	}
+	if w.mine != nil && compactor.Regroup(backlog, due, now, w.limits) == compactor.ScopeNone {
+		return nil
+	}
+	return all
 }
 
 // begin claims a job. Its replace is due when its bytes have been read and written.
@@ -135,6 +198,11 @@ func (w *worker) begin(ctx context.Context, job compactor.Job) {
 	}
 	w.submit(ctx, claim, func(r metadata.Result) error {
 		res, _ := r.(metadata.ClaimJobResult)
+		if errors.Is(res.Err, metadata.ErrTopicClaimed) {
+			w.jobs = w.jobs[1:]
+			w.failed++
+			return nil
+		}
 		if res.Err != nil {
 			return fmt.Errorf("claim: %w", res.Err)
 		}
@@ -178,10 +246,21 @@ func (w *worker) claimed(job compactor.Job, outputs []string, id metadata.JobID)
 func (w *worker) end(ctx context.Context) {
 	w.submit(ctx, *w.replace, func(r metadata.Result) error {
 		res, _ := r.(metadata.ReplaceResult)
-		if res.Err != nil {
+		if errors.Is(res.Err, metadata.ErrStaleInput) {
+			w.release = w.replace.Job
+			w.failed++
+		} else if res.Err != nil {
 			return fmt.Errorf("replace: %w", res.Err)
 		}
 		w.jobs, w.replace = w.jobs[1:], nil
+		return nil
+	})
+}
+
+// giveUp releases the claim of a job that came to nothing.
+func (w *worker) giveUp(ctx context.Context) {
+	w.submit(ctx, metadata.ReleaseJob{Job: w.release}, func(metadata.Result) error {
+		w.release = 0
 		return nil
 	})
 }
@@ -202,7 +281,7 @@ func (w *worker) submit(ctx context.Context, cmd metadata.Command, check func(me
 
 func (w *worker) name() string {
 	w.names++
-	return fmt.Sprintf("%032x", w.names)
+	return fmt.Sprintf("%08x%024x", w.session, w.names)
 }
 
 // file is the Parquet file of a topic: two bytes in three of what it was.
@@ -256,6 +335,9 @@ func (w *worker) project(ctx context.Context) {
 				return // the next round goes on
 			}
 			after = p.Topic.ID
+			if !w.has(after.Hex()) {
+				continue
+			}
 			w.tableCommits++
 			w.c.submit(ctx, metadata.Projected{Topic: p.Topic.ID, Version: p.Version + 1, UpTo: p.Adds[len(p.Adds)-1].Seq}, func(r metadata.Result) error {
 				if res, _ := r.(metadata.ProjectedResult); !errors.Is(res.Err, metadata.ErrStaleInput) {
