@@ -34,7 +34,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		JobBytes: 128 << 20, JobTopics: 512, JobObjects: 1024, JobRuns: 1 << 18, JobMoved: 1 << 14, FileParts: 1000,
 		SmallBytes: 8 << 20, MaxDeferral: 15 * time.Minute,
-		RegroupBytes: 16 << 20, RegroupAge: time.Minute, InlineAge: 5 * time.Minute,
+		RegroupBytes: 64 << 20, RegroupAge: time.Minute, InlineAge: 5 * time.Minute,
 	}
 }
 
