@@ -19,7 +19,7 @@ func TestTopicsRunCountsWhatItWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := int64(3 * 100_000 / 1024)
-	if r.Failed != 0 || r.Records < want*8/10 || r.Records > want {
+	if r.Failed != 0 || r.Records < want*8/10 || r.Records > want*11/10 { // the last turn may come late, and catches up
 		t.Errorf("%d records and %d failures in three seconds, want about %d", r.Records, r.Failed, want)
 	}
 	put := slices.IndexFunc(r.Figures, func(f bench.Figure) bool { return f.Name == "PUT a minute" })
