@@ -132,7 +132,7 @@ func (n *network) hangUp(b *agent) {
 type pipe struct {
 	n      *network
 	by, to *agent
-	number int     // at to, among those it was dialed by
+	number uint64  // at to, among those it was dialed by
 	ways   [2]line // there, back
 	broken bool
 	ended  [2]bool // who has been told

@@ -26,16 +26,15 @@ type node struct {
 	polls   map[uint64]func(*peerpb.FollowResponse) // of others, not answered
 	polled  uint64
 	outlets map[uint64]*pipe
-	streams int                        // opened by others so far
-	newest  map[metadata.SessionID]int // of these, that brought a commit of a session
-	cancel  context.CancelFunc         // of the take-over under way
+	streams uint64             // opened by others so far
+	cancel  context.CancelFunc // of the take-over under way
 }
 
 func newNode(a *agent) *node {
 	cfg := replica.Config{Owner: metadata.Owner{Kafka: a.kafka(), Peer: a.address()}, RingEntries: a.w.profile.ring}
 	return &node{
 		a: a, core: replica.NewCore(cfg, a.view, rand.New(rand.NewPCG(a.rng.Uint64(), 1))),
-		polls: map[uint64]func(*peerpb.FollowResponse){}, outlets: map[uint64]*pipe{}, newest: map[metadata.SessionID]int{},
+		polls: map[uint64]func(*peerpb.FollowResponse){}, outlets: map[uint64]*pipe{},
 	}
 }
 
@@ -253,7 +252,7 @@ func (n *node) send(act replica.SendAction) {
 }
 
 // serveCommand takes a command of another agent, as replica.Node does with what comes on a stream of Submit.
-func (n *node) serveCommand(stream int, encoded []byte, reply func(*peerpb.SubmitResponse)) {
+func (n *node) serveCommand(stream uint64, encoded []byte, reply func(*peerpb.SubmitResponse)) {
 	cmd, err := metadata.DecodeCommand(encoded)
 	if err != nil {
 		reply(&peerpb.SubmitResponse{Code: peerpb.Code_CODE_INVALID, Message: err.Error()})
@@ -265,11 +264,10 @@ func (n *node) serveCommand(stream int, encoded []byte, reply func(*peerpb.Submi
 		return
 	}
 	if c, ok := cmd.(metadata.CommitObject); ok {
-		if stream < n.newest[c.Session] {
+		if !n.core.Admit(stream, c.Session) {
 			reply(&peerpb.SubmitResponse{Code: peerpb.Code_CODE_UNAVAILABLE})
 			return
 		}
-		n.newest[c.Session] = stream
 	}
 	s.submit(cmd, func(r metadata.Result, err error) {
 		switch {

@@ -43,7 +43,7 @@ func (w *world) settle() {
 // atRest tells whether every agent serves and shows all that is in the log.
 func (w *world) atRest() bool {
 	for _, a := range w.agents {
-		if !a.ready || a.ended || a.stopping || a.sealed || !a.current() {
+		if !a.ready || a.ended || a.stopping || a.sealed || !a.current() || w.oracle.view.SessionSealed(a.session) {
 			return false
 		}
 	}

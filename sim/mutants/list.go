@@ -314,5 +314,46 @@ func mutants() []mutant {
 			[]edit{{"metadata/session.go", "		pos += record.Pos(b.Len)\n", "		if err == nil {\n			pos += record.Pos(b.Len)\n		}\n"}},
 			"kafka objects", 1000, "",
 		},
+		// Agents of one cluster.
+		{
+			"doubtful-commit-refused-by-a-seal", "a commit that may have taken effect is not told refused because its session was sealed since",
+			[]edit{{"metadata/replica/sending.go", "ok && cmd.doubt && errors.Is(", "ok && cmd.doubt && cmd.id == 0 && errors.Is("}},
+			"kafka", 1000, "cluster",
+		},
+		{
+			"handed-on-out-of-order", "commands reach the sequencer in the order in which they came",
+			[]edit{{"metadata/replica/sending.go", "		cmd := s.pending[s.unsent]\n", "		cmd := s.pending[len(s.pending)-1-s.unsent]\n		if cmd == nil {\n			continue\n		}\n"}},
+			"kafka rest", 200, "cluster",
+		},
+		{
+			"confirmed-without-its-own-view", "a question is answered when the own View is where the log ended",
+			[]edit{{"metadata/replica/asking.go", "q.known, q.next = true, ev.Next", "q.known, q.next = true, min(ev.Next, 1)"}},
+			"stale kafka", 1000, "cluster",
+		},
+		{
+			"confirmed-by-a-read-from-before", "what began before a question came does not answer it, also where the log itself is read",
+			[]edit{{"metadata/replica/silence.go", "c.answerBelow(r.asked)", "c.answerBelow(c.asking.next)"}},
+			"stale kafka", 3000, "cluster",
+		},
+		{
+			"object-of-a-follower-misplaced", "an entry as followers get it says where its objects lie",
+			[]edit{{"metadata/followers.go", "record.Pos(r.natural()), record.Len(r.natural())", "record.Pos(r.natural()) + 1, record.Len(r.natural())"}},
+			"state kafka rest", 50, "cluster",
+		},
+		{
+			"followers-forget-what-was-held-back", "an entry as followers get it gives the very state that the one in the log gives",
+			[]edit{{"metadata/followers.go", "			o.placed, o.inlineLen, o.Inline = true, record.Len(len(o.Inline)), nil\n", "			o.placed, o.inlineLen, o.Inline, o.Held = true, record.Len(len(o.Inline)), nil, nil\n"}},
+			"state kafka rest", 500, "cluster",
+		},
+		{
+			"does-not-notice-that-it-was-sealed", "an agent whose session was sealed opens another one",
+			[]edit{{"metadata/replica/core.go", "s != 0 && s != c.sealed &&", "s != 0 && s == c.sealed &&"}},
+			"rest", 200, "cluster",
+		},
+		{
+			"take-over-without-what-is-lacking", "a term begins with a View that holds everything before it",
+			[]edit{{"metadata/takeover.go", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			t.view.Apply(e)", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			if len(e.Commands) > 0 {\n				e.Commands = e.Commands[1:]\n			}\n			t.view.Apply(e)"}},
+			"state kafka log rest unseen", 500, "cluster",
+		},
 	}
 }
