@@ -289,7 +289,7 @@ func (a *agent) Do(_ context.Context, cmd metadata.Command) (metadata.Result, er
 	var result metadata.Result
 	var err error
 	answered := false
-	a.submit(cmd, func(r metadata.Result, e error) { result, err, answered = r, e, true })
+	a.submit(cmd, func(r metadata.Result, e error) { result, err, answered = r, e, true }) //nolint:contextcheck // a world has no end from outside
 	a.w.await(func() bool { return answered })
 	return result, err
 }
@@ -298,7 +298,7 @@ func (a *agent) Do(_ context.Context, cmd metadata.Command) (metadata.Result, er
 func (a *agent) confirm(context.Context) error {
 	var err error
 	answered := false
-	a.ask(func(e error) { err, answered = e, true })
+	a.ask(func(e error) { err, answered = e, true }) //nolint:contextcheck // as above
 	a.w.await(func() bool { return answered })
 	return err
 }

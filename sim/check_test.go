@@ -204,3 +204,30 @@ func TestCheckStatesFinds(t *testing.T) {
 	faulty := append(fine[:3:3], StateSeen{Seq: 1, Holds: Digest{7}, From: "c"})
 	expect(t, "two states", CheckStates(fine), CheckStates(faulty), "state", "entry 1")
 }
+
+func TestCheckEndsAndUnseenFind(t *testing.T) {
+	told := func(client, agent, began int, end record.Offset) Looked {
+		return Looked{Client: client, Agent: agent, Heard: true, Partition: part(0), Began: began, Ended: began + 1, LogEnd: end}
+	}
+	fine := func() *KafkaHistory {
+		h := plainKafka()
+		h.Looked = []Looked{told(0, 1, 5, 5), told(0, 2, 7, 5), {Client: 0, Agent: 3, Partition: part(0), Began: 9, Ended: 10, LogEnd: 1}} // the last one was not heard
+		h.AtRest = []AtRest{{Agent: 1, Step: 20, Partition: part(0), LogEnd: 5}}
+		return h
+	}
+	for _, c := range []struct {
+		name, checker, text string
+		breakIt             func(*KafkaHistory)
+	}{
+		{"an end that goes back on another agent", "stale", "later by agent 2", func(h *KafkaHistory) { h.Looked[0].LogEnd, h.Looked[1].LogEnd = 9, 8 }},
+		{"an end below what was acknowledged", "stale", "had been acknowledged at 4", func(h *KafkaHistory) { h.Looked[0].LogEnd = 4 }},
+		{"a high watermark that goes back on its agent", "stale", "later by agent 1", func(h *KafkaHistory) {
+			h.Polled = []Polled{{Heard: true, Agent: 1, Partition: part(0), Began: 1, Step: 2, LogEnd: 5}, {Heard: true, Agent: 1, Partition: part(0), Began: 3, Step: 4, LogEnd: 4}}
+		}},
+		{"an agent that does not show all", "unseen", "agent 1 shows", func(h *KafkaHistory) { h.AtRest[0].LogEnd = 4 }},
+	} {
+		faulty := fine()
+		c.breakIt(faulty)
+		expect(t, c.name, append(CheckEnds(fine()), CheckUnseen(fine())...), append(CheckEnds(faulty), CheckUnseen(faulty)...), c.checker, c.text)
+	}
+}

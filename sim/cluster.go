@@ -42,13 +42,7 @@ func (c *Config) kind() Kind {
 }
 
 func (k Kind) steps() int {
-	switch k {
-	case Cluster:
-		return 8000
-	case Stalled:
-		return 12_000
-	}
-	return 2500
+	return [...]int{Mixed: 0, Single: 2500, Cluster: 8000, Stalled: 12_000}[k]
 }
 
 const (

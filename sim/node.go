@@ -155,6 +155,8 @@ func (n *node) read(act replica.ReadAction) error {
 }
 
 // acquire takes the log over.
+//
+//nolint:contextcheck // what comes of it outlives the call
 func (n *node) acquire(ctx context.Context) {
 	a := n.a
 	sleep := func(ctx context.Context, d time.Duration) error {

@@ -59,7 +59,7 @@ func (w *world) stall() {
 
 // concerned tells whether a producer should hear again: one whose own agent's machine died waits for its own time-out first.
 func (w *world) concerned(p *producer) bool {
-	return !p.over && !(w.watch.silent && p.agent == w.watch.home)
+	return !p.over && (!w.watch.silent || p.agent != w.watch.home)
 }
 
 // heardOf notes an acknowledgment that a producer has heard.
