@@ -118,7 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		err := console.New(console.Config{Listener: a.admin, Version: a.parts.Version}, a.sources()).Run(watched)
+		err := console.New(console.Config{Listener: a.admin, Version: a.parts.Version, NoPage: !a.hasRole(RoleConsole)}, a.sources()).Run(watched)
 		if err != nil {
 			err = fmt.Errorf("console: %w", err)
 			a.log.ErrorContext(ctx, "a part of the agent ended", "err", err)

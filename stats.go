@@ -91,7 +91,14 @@ func (a *Agent) sources() console.Sources {
 		Agent: func() console.Agent {
 			c := console.Agent{Kafka: a.advertised(), Store: redact(a.cfg.Store), Zone: a.cfg.Zone}
 			if live := a.live.Load(); live != nil {
-				c.Cluster = live.cluster
+				log := live.node.Stats()
+				c.Cluster, c.Sequencing, c.Sequencer, c.Term = live.cluster, log.Sequencing, log.Leader, log.Term
+				for _, m := range live.node.Members() {
+					c.Members = append(c.Members, console.Member{
+						Session: m.Session, Kafka: m.Kafka, Peer: m.Peer, Zone: m.Zone, Roles: m.Roles, Draining: m.Draining,
+						ProduceRate: m.ProduceRate, FetchRate: m.FetchRate, Connections: m.Connections,
+					})
+				}
 			}
 			return c
 		},

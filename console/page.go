@@ -95,8 +95,14 @@ dd { margin: 0 }
 {{with .Agent.Kafka}}<dt>Kafka</dt><dd>{{.}}</dd>{{end}}
 {{with .Agent.Store}}<dt>Store</dt><dd>{{.}}</dd>{{end}}
 {{with .Agent.Zone}}<dt>Zone</dt><dd>{{.}}</dd>{{end}}
+{{with .Agent.Term}}<dt>Metadata log</dt><dd>term {{.}}, {{if $.Agent.Sequencing}}ordered by this agent{{else}}ordered by {{with $.Agent.Sequencer}}{{.}}{{else}}nobody that is known{{end}}{{end}}</dd>{{end}}
 <dt>Produce</dt><dd>{{.Totals.ProduceRequests}} requests, {{.Totals.ProducedBytes}} bytes, p50 {{.Totals.P50}}, p99 {{.Totals.P99}}</dd>
 </dl>
+{{with .Agent.Members}}<h2>{{len .}} agents</h2>
+<table>
+<thead><tr><th class="n">Session</th><th>Kafka</th><th>Peer</th><th>Zone</th><th>Roles</th><th class="n">Produce B/s</th><th class="n">Fetch B/s</th><th class="n">Connections</th><th>State</th></tr></thead>
+<tbody>{{range .}}<tr><td class="n">{{.Session}}</td><td>{{.Kafka}}</td><td>{{.Peer}}</td><td>{{.Zone}}</td><td>{{range $i, $r := .Roles}}{{if $i}}, {{end}}{{$r}}{{else}}all{{end}}</td><td class="n">{{.ProduceRate}}</td><td class="n">{{.FetchRate}}</td><td class="n">{{.Connections}}</td><td>{{if .Draining}}draining{{else}}live{{end}}</td></tr>{{end}}</tbody>
+</table>{{end}}
 <h2>{{.Sums.Topics}} topics, {{.Sums.Partitions}} partitions, {{.Sums.Records}} records, {{.Sums.Tables}} tables</h2>
 {{if .Topics}}<table>
 <thead><tr><th>Topic</th><th class="n">Partitions</th><th class="n">Records</th><th class="n">Not in the table yet</th><th class="n">Table version</th><th class="n">Rows</th><th class="n">Files</th><th class="n">Bytes</th></tr></thead>

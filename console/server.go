@@ -25,6 +25,7 @@ type Config struct {
 	Listener net.Listener // used and closed by Run; nil: Run listens on Listen
 	Listen   string       // host:port
 	Version  string       // of this build
+	NoPage   bool         // health and metrics alone
 }
 
 // Server is the HTTP door. Make it with New, run it once with Run.
@@ -95,7 +96,9 @@ func (s *Server) Handler(profiles bool) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.index)
+	if !s.cfg.NoPage {
+		mux.HandleFunc("GET /{$}", s.index)
+	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /version", s.version)

@@ -179,6 +179,35 @@ func TestThePageShowsSomeOfManyTopics(t *testing.T) {
 	}
 }
 
+func TestThePageShowsTheAgentsOfTheCluster(t *testing.T) {
+	agent := Agent{Term: 7, Sequencer: "10.0.0.9:9093", Members: []Member{
+		{Session: 41, Kafka: "10.0.0.8:9092", Peer: "10.0.0.8:9093", Zone: "a<b>", Roles: []string{"produce", "fetch"}},
+		{Session: 42, Kafka: "10.0.0.9:9092", Draining: true},
+	}}
+	body := get(t, handler(t, Sources{Agent: func() Agent { return agent }}, false), "/").Body.String()
+	for _, want := range []string{"term 7, ordered by 10.0.0.9:9093", "2 agents", "10.0.0.8:9093", "a&lt;b&gt;", "produce, fetch", "<td>all</td>", "<td>draining</td>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	agent.Sequencing = true
+	if body := get(t, handler(t, Sources{Agent: func() Agent { return agent }}, false), "/").Body.String(); !strings.Contains(body, "ordered by this agent") {
+		t.Error("the page does not say that this agent sequences")
+	}
+}
+
+func TestAnAgentMayShowNoPage(t *testing.T) {
+	h, err := New(Config{NoPage: true}, Sources{}).Handler(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/": http.StatusNotFound, "/readyz": http.StatusOK, "/metrics": http.StatusOK} {
+		if w := get(t, h, path); w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
+		}
+	}
+}
+
 func TestProfilesAreForThisHostOnly(t *testing.T) {
 	if w := get(t, handler(t, Sources{}, false), "/debug/pprof/"); w.Code != http.StatusNotFound {
 		t.Errorf("profiles beside a public address: %d", w.Code)

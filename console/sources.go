@@ -17,6 +17,21 @@ type Sources struct {
 // Agent is who answers.
 type Agent struct {
 	Cluster, Kafka, Store, Zone string // Store without secrets
+
+	Sequencing bool   // this agent orders the metadata log
+	Sequencer  string // peer address of the agent that does
+	Term       uint64 // of the metadata log
+	Members    []Member
+}
+
+// Member is a live agent of the cluster, by session.
+type Member struct {
+	Session                uint64
+	Kafka, Peer, Zone      string
+	Roles                  []string // none: all
+	Draining               bool
+	ProduceRate, FetchRate int64 // bytes a second
+	Connections            int32
 }
 
 // Topic is one topic as the page and the metrics show it.

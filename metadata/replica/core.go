@@ -68,6 +68,7 @@ type Core struct {
 type Stats struct {
 	Term         uint64 // newest known
 	Sequencing   bool
+	Leader       string // peer address of the sequencer, as far as known
 	Members      int
 	Pending      int // commands that are not answered
 	PendingBytes int
@@ -109,6 +110,10 @@ func (c *Core) Members() routing.Members { return c.members.list }
 func (c *Core) Stats() Stats {
 	s := c.stats
 	s.Term, s.Sequencing, s.Members = c.leader.term, c.mode == sequencing, len(c.members.list)
+	s.Leader = c.leader.addr
+	if s.Sequencing {
+		s.Leader = c.cfg.Owner.Peer
+	}
 	s.Pending, s.PendingBytes = c.sending.count, c.sending.bytes
 	return s
 }
