@@ -40,7 +40,7 @@ func (a *Agent) sessions(ctx context.Context, j *joined) error {
 		self := routing.Member{
 			Session: uint64(session), Kafka: a.advertised(), Peer: a.owner().Peer, HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Roles: a.cfg.Roles,
 		}
-		j.node.SetSelf(self)
+		j.node.SetSelf(self) //nolint:contextcheck // what a node does ends with the node
 		if !first {
 			a.reopened.Add(1)
 			a.log.InfoContext(ctx, "opened a new session", "session", uint64(session))
@@ -88,13 +88,13 @@ func (a *Agent) openSession(ctx context.Context, node *replica.Node) (metadata.S
 func (a *Agent) raiseLevel(ctx context.Context, j *joined) error {
 	for j.view.Level() < metadata.MaxLevel {
 		raised, err := metadata.Ask[metadata.RaiseLevelResult](ctx, j.node, metadata.RaiseLevel{Level: metadata.MaxLevel})
-		switch err = a.again(ctx, "raise the level of the log", err); {
-		case err == nil && raised.Err != nil:
-			a.log.WarnContext(ctx, "the log stays below this agent's level", "level", metadata.MaxLevel, "err", raised.Err)
-			return nil
-		case !errors.Is(err, errAgain):
-			return err
+		if err = a.again(ctx, "raise the level of the log", err); errors.Is(err, errAgain) {
+			continue
 		}
+		if err == nil && raised.Err != nil {
+			a.log.WarnContext(ctx, "the log stays below this agent's level", "level", metadata.MaxLevel, "err", raised.Err)
+		}
+		return err
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (p *services) tellSelf(ctx context.Context, a *Agent, node *replica.Node) e
 		}
 		if next := p.member(a.draining.Load()); busyness(next) != busyness(told) {
 			told = next
-			node.SetSelf(next)
+			node.SetSelf(next) //nolint:contextcheck // what a node does ends with the node
 		}
 	}
 }
@@ -172,7 +172,7 @@ func (p *services) member(draining bool) routing.Member {
 
 // giveAway tells the others that this agent is about to stop, and gives them the time to take over. Alone, it has nobody to tell.
 func (p *services) giveAway(ctx context.Context, a *Agent, node *replica.Node, broken <-chan struct{}) {
-	node.SetSelf(p.member(true))
+	node.SetSelf(p.member(true)) //nolint:contextcheck // what a node does ends with the node
 	others := node.Members().Live()
 	if len(others) == 0 {
 		return

@@ -31,9 +31,10 @@ func identity(cfg Config) (*tls.Config, error) {
 		return nil, fmt.Errorf("peer: key from the cluster's secret: %w", err)
 	}
 	authorityKey := ed25519.NewKeyFromSeed(seed)
+	from, to := certificateLife()
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "barge cluster"},
-		NotBefore: certificatesFrom, NotAfter: certificatesTo,
+		NotBefore: from, NotAfter: to,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
@@ -54,7 +55,7 @@ func identity(cfg Config) (*tls.Config, error) {
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: cfg.Cluster}, DNSNames: []string{peerName},
-		NotBefore: certificatesFrom, NotAfter: certificatesTo,
+		NotBefore: from, NotAfter: to,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if der, err = x509.CreateCertificate(rand.Reader, leaf, root, public, authorityKey); err != nil {
@@ -73,10 +74,10 @@ func identity(cfg Config) (*tls.Config, error) {
 	}, nil
 }
 
-var (
-	certificatesFrom = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	certificatesTo   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-)
+// certificateLife is from long ago to the end of calendars.
+func certificateLife() (from, to time.Time) {
+	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+}
 
 // otherCluster refuses a peer that knows the secret and means another cluster.
 func otherCluster(cluster string, s tls.ConnectionState) error {

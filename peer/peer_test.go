@@ -29,6 +29,7 @@ type agent struct {
 func (a agent) HandleFollow(ctx context.Context, r *peerpb.FollowRequest) (*peerpb.FollowResponse, error) {
 	return a.follow(ctx, r)
 }
+
 func (a agent) HandleConfirm(ctx context.Context) (*peerpb.ConfirmResponse, error) {
 	return a.confirm(ctx)
 }
@@ -36,6 +37,7 @@ func (a agent) HandleSubmit(ctx context.Context, c Commands) error { return a.su
 func (a agent) HandleRead(ctx context.Context, r *peerpb.ReadObjectRequest) ([]byte, error) {
 	return a.read(ctx, r)
 }
+
 func (a agent) HandleSeed(ctx context.Context, k string, b []byte) error { return a.seed(ctx, k, b) }
 
 func config(cluster, secret string) Config {
@@ -154,7 +156,7 @@ func TestCallsCarryWhatTheyAreGiven(t *testing.T) {
 			t.Fatalf("answer %d: %v, %v", id, a, err)
 		}
 	}
-	if _, err := stream.Receive(); err != io.EOF {
+	if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the other side ended the stream: %v, want io.EOF", err)
 	}
 	got, err := c.ReadObject(t.Context(), addr, &peerpb.ReadObjectRequest{Key: "k", Pos: 5, Length: int64(len(object) - 9)})

@@ -109,7 +109,9 @@ func (s *Server) Run(ctx context.Context) error {
 		stop()
 		_ = server.Close() // the other ends see their streams break
 	}
-	<-ended // ErrServerClosed
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("peer listener %s: %w", s.listener.Addr(), err)
+	}
 	return nil
 }
 
@@ -117,6 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 // anybody who knocks at the port could fill the log.
 type quiet struct{ slog.Handler }
 
+// Handle implements slog.Handler.
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 	if !strings.Contains(r.Message, "TLS handshake error") {
 		r.Level = slog.LevelWarn

@@ -40,6 +40,7 @@ type countedListener struct {
 	open    *atomic.Int64
 }
 
+// Accept implements net.Listener.
 func (l countedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -61,6 +62,7 @@ type openConn struct {
 	closed atomic.Bool
 }
 
+// Close may be called more than once.
 func (c *openConn) Close() error {
 	if !c.closed.Swap(true) {
 		c.open.Add(-1)
