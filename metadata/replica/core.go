@@ -46,6 +46,7 @@ type Core struct {
 	mode     mode
 	ready    bool
 	stopping bool
+	yielding bool // the claim, or the term it gave, has been cut short: somebody else has a newer one
 	lastTick int64
 	leapt    int64  // when this process was found to have stood still, 0: never
 	calls    uint64 // number of the last one given out
@@ -198,6 +199,8 @@ func (c *Core) tick(ev TickEvent) {
 		c.follow()
 		c.openOutlet()
 		c.confirm()
+	case claiming:
+		c.askOthers()
 	case sequencing:
 		c.lead()
 	case leaving:
@@ -234,7 +237,7 @@ func (c *Core) claim(why string) {
 	c.members.lost = c.silence.lost
 	c.silence.claimed(c.now)
 	c.closeOutlet()
-	c.mode = claiming
+	c.mode, c.yielding = claiming, false
 	c.serving.stamp++
 	c.do(AcquireAction{})
 }
@@ -251,7 +254,7 @@ func (c *Core) acquired(ev AcquiredEvent) {
 	case c.stopping:
 		c.end(nil)
 		return
-	case errors.Is(err, metadata.ErrFenced): // somebody else was faster
+	case errors.Is(err, metadata.ErrFenced), c.yielding: // somebody else was faster
 	case !c.ready, errors.Is(err, metadata.ErrNewer), errors.Is(err, metadata.ErrCorrupt):
 		c.end(err)
 		return
@@ -307,6 +310,10 @@ func (c *Core) ended(err error) {
 			return
 		}
 		c.end(nil)
+	case c.yielding && err == nil: // it had the log already when it was told to give way
+		c.beginToFollow()
+		c.silence.wanted = "its own term was cut short"
+		c.claimIfWanted()
 	case errors.Is(err, metadata.ErrFenced):
 		c.stats.Deposed++
 		c.tell("another agent has taken the metadata log; following it", "term", c.leader.term, "err", err)

@@ -123,7 +123,7 @@ func (c *Core) askFollow(addr string, entries bool, wait int64) {
 		return
 	}
 	req := &peerpb.FollowRequest{Self: toWire(c.self), Next: noEntries, MembersVersion: c.members.version, WaitMs: uint32(wait), Term: c.leader.term}
-	if entries && !c.reading.underway {
+	if entries && !c.reading.underway && c.mode == following {
 		req.Next = c.view.Applied()
 	}
 	n := c.call()
@@ -161,6 +161,7 @@ func (c *Core) followed(ev FollowedEvent) {
 		s.answerAt = c.now
 	}
 	if c.mode == claiming {
+		c.giveWay(resp)
 		return
 	}
 	c.hear(call, resp)
@@ -168,6 +169,17 @@ func (c *Core) followed(ev FollowedEvent) {
 	c.openOutlet()
 	c.confirm()
 	c.follow()
+}
+
+// giveWay ends a claim that came too late. Somebody else has taken a newer term meanwhile, and appends: the claim would chase the end of
+// the log for as long as it does, and depose it then.
+func (c *Core) giveWay(resp *peerpb.FollowResponse) {
+	if c.yielding || resp.GetTerm() <= c.leader.term || resp.GetLeaving() || resp.GetSequencer() == "" || resp.GetSequencer() == c.cfg.Owner.Peer {
+		return
+	}
+	c.yielding = true
+	c.tell("somebody else has taken the metadata log", "sequencer", resp.GetSequencer(), "term", resp.GetTerm())
+	c.do(StopSequencerAction{})
 }
 
 func (c *Core) notFollowed(call followCall, err error) {
@@ -378,7 +390,7 @@ func (c *Core) hinted(ev HintedEvent) {
 
 // askOthers asks whoever else there is who sequences, and for entries.
 func (c *Core) askOthers() {
-	if c.mode != following {
+	if c.mode != following && c.mode != claiming {
 		return
 	}
 	var others []string
