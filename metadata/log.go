@@ -24,7 +24,8 @@ type Log interface {
 	// Acquire takes a new term, higher than every earlier one. After it returns, no Append of a lower term can succeed.
 	// Of callers that race, several may return, each with its own term; only the highest can append. owner is what Hint
 	// tells others, at most MaxOwnerBytes. The caller loads Acquired.Snapshot, reads [SnapshotSeq, Next) and then appends
-	// at Next. ErrFenced: the log was truncated past what this call had found, call again. ErrCorrupt: no snapshot is
+	// at Next. ErrFenced: another owner took a term while this call was under way, or the log was truncated past what it had
+	// found; call again, unless the other one will do. ErrCorrupt: no snapshot is
 	// usable or a slot is damaged; a human is needed. Any other error: no term was taken that the caller may use, though
 	// a claim may still land and end somebody's term; call again.
 	Acquire(ctx context.Context, owner string) (Acquired, error)

@@ -56,7 +56,7 @@ func (t *takeover) acquire(ctx context.Context, owner string) (Acquired, error) 
 		if err == nil {
 			return acquired, nil
 		}
-		if errors.Is(err, ErrCorrupt) || ctx.Err() != nil || try+1 == acquireTries {
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFenced) || ctx.Err() != nil || try+1 == acquireTries {
 			return Acquired{}, fmt.Errorf("acquire metadata log: %w", err)
 		}
 		t.out.WarnContext(ctx, "acquiring the metadata log failed, trying again", "err", err)

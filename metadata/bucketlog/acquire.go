@@ -38,7 +38,7 @@ type end struct {
 }
 
 // Acquire implements metadata.Log: load the newest usable snapshot, probe forward from it, put a claim in the first free
-// slot; where somebody was faster, take his slot into account and try the next.
+// slot; where an entry was faster, take its slot into account and try the next, and where another's claim was, give up.
 func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
 	if len(owner) > metadata.MaxOwnerBytes {
 		return metadata.Acquired{}, fmt.Errorf("acquire %s: owner of %d bytes, at most %d", l.cfg.Prefix, len(owner), metadata.MaxOwnerBytes)
@@ -232,6 +232,11 @@ func (l *Log) claim(ctx context.Context, at end, owner string) (tip, error) {
 			}
 			if held.id == id {
 				return l.claimed(ctx, held, sum, time.Time{}) // an earlier try of ours that had answered nothing
+			}
+			if held.kind == kindClaim && held.owner != owner {
+				// Whoever was faster appends from now on, as fast as this call could claim: it would run after the end of the
+				// log, perhaps for minutes, only to end a term that has just begun.
+				return tip{}, fmt.Errorf("%q took term %d meanwhile: %w", held.owner, held.term, metadata.ErrFenced)
 			}
 			if at, err = at.past(held, sum); err != nil {
 				return tip{}, err
