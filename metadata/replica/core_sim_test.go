@@ -739,6 +739,10 @@ func (w *simWorld) settle() {
 func (w *simWorld) storm(ms int64) {
 	for end := w.now + ms; w.now < end && w.fault == ""; w.run(w.rng.Int64N(6000)) {
 		alive := w.living()
+		if len(alive) == 0 { // all were told to stop, one while another was at it
+			w.boot("a")
+			continue
+		}
 		a, b := alive[w.rng.IntN(len(alive))], alive[w.rng.IntN(len(alive))]
 		switch w.rng.IntN(9) {
 		case 0:
