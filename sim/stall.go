@@ -10,10 +10,10 @@ const watchStall = 7_000
 
 // stallWatch is one death of a sequencer and what producers heard after it.
 type stallWatch struct {
-	at     int64 // when it comes, or came
-	over   bool  // it came
-	silent bool  // its machine died: nobody refuses connections there, and who was connected does not learn of it
-	home   *agent
+	at     int64               // when it comes, or came
+	over   bool                // it came
+	silent bool                // its machine died: nobody refuses connections there, and who was connected does not learn of it
+	cutOff map[*producer]bool  // they talked to a machine that died: each waits for its own time-out, however long that is
 	heard  map[*producer]int64 // the last acknowledgment since
 	worst  int64
 }
@@ -25,15 +25,18 @@ func (w *world) stall() {
 	switch {
 	case s == nil:
 		if w.well() {
-			w.watch = &stallWatch{at: w.now + w.rng.Int64N(2000), silent: w.rng.IntN(2) == 0, heard: map[*producer]int64{}}
+			w.watch = &stallWatch{at: w.now + w.rng.Int64N(2000), silent: w.rng.IntN(2) == 0, cutOff: map[*producer]bool{}, heard: map[*producer]int64{}}
 		}
 	case !s.over:
 		if a := w.sequencing(); w.now >= s.at && a != nil {
-			s.at, s.over, s.home = w.now, true, a
+			s.at, s.over = w.now, true
 			w.counts["sequencers killed"]++
 			w.note("sequencer dies", a.label(), 0)
 			if s.silent {
 				w.net.dead[a.address()] = true
+				for _, p := range w.producers {
+					s.cutOff[p] = p.agent == a || p.home == a
+				}
 			}
 			w.kill(a)
 		}
@@ -57,14 +60,12 @@ func (w *world) stall() {
 	}
 }
 
-// concerned tells whether a producer should hear again: one whose own agent's machine died waits for its own time-out first.
-func (w *world) concerned(p *producer) bool {
-	return !p.over && (!w.watch.silent || p.agent != w.watch.home)
-}
+// concerned tells whether a producer should hear again soon.
+func (w *world) concerned(p *producer) bool { return !p.over && !w.watch.cutOff[p] }
 
 // heardOf notes an acknowledgment that a producer has heard.
 func (w *world) heardOf(p *producer) {
-	if s := w.watch; s != nil && s.over {
+	if s := w.watch; s != nil && s.over && w.concerned(p) {
 		s.worst = max(s.worst, w.now-max(s.heard[p], s.at))
 		s.heard[p] = w.now
 	}
