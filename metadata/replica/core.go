@@ -46,7 +46,8 @@ type Core struct {
 	mode     mode
 	ready    bool
 	stopping bool
-	yielding bool // the claim, or the term it gave, has been cut short: somebody else has a newer one
+	ownTerm  uint64 // the last one of this agent
+	yielding bool   // the claim, or the term it gave, has been cut short: somebody else has a newer one
 	lastTick int64
 	leapt    int64  // when this process was found to have stood still, 0: never
 	calls    uint64 // number of the last one given out
@@ -277,7 +278,7 @@ func (c *Core) beginToFollow() {
 
 // sequence begins a term of this agent's own.
 func (c *Core) sequence(start metadata.TakenOver) {
-	c.mode = sequencing
+	c.mode, c.ownTerm = sequencing, start.Term
 	c.stats.TakeOvers++
 	c.leader = leader{term: start.Term, addr: c.cfg.Owner.Peer, since: c.now, reachedAt: c.now}
 	c.source.reset()

@@ -59,7 +59,7 @@ func TestLateClaimGivesWay(t *testing.T) {
 		if asked["x"] == 0 || asked["y"] == 0 {
 			t.Fatalf("it asks %v", asked)
 		}
-		find[replica.StopSequencerAction](t, c.Step(replica.FollowedEvent{Call: asked["y"], Response: &peerpb.FollowResponse{Term: 2, Sequencing: true, Sequencer: "y", End: 3}}, 1020))
+		find[replica.StopSequencerAction](t, c.Step(replica.FollowedEvent{Call: asked["y"], Response: &peerpb.FollowResponse{Term: 2, Sequencing: true, Sequencer: "y", End: 3}}, 1120))
 		if !acquired {
 			find[replica.HintAction](t, c.Step(replica.AcquiredEvent{Err: context.Canceled}, 1030))
 			continue

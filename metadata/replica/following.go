@@ -172,9 +172,10 @@ func (c *Core) followed(ev FollowedEvent) {
 }
 
 // giveWay ends a claim that came too late. Somebody else has taken a newer term meanwhile, and appends: the claim would chase the end of
-// the log for as long as it does, and depose it then.
+// the log for as long as it does, and depose it then. One that is in time is left alone: it may have landed already, and then it is the other one
+// that must give way.
 func (c *Core) giveWay(resp *peerpb.FollowResponse) {
-	if c.yielding || resp.GetTerm() <= c.leader.term || resp.GetLeaving() || resp.GetSequencer() == "" || resp.GetSequencer() == c.cfg.Owner.Peer {
+	if c.yielding || c.now-c.silence.last < ms(longClaim) || resp.GetTerm() <= c.leader.term || resp.GetLeaving() || resp.GetSequencer() == "" || resp.GetSequencer() == c.cfg.Owner.Peer {
 		return
 	}
 	c.yielding = true
@@ -241,6 +242,7 @@ func (c *Core) adopt(term uint64, addr string) {
 	delete(c.source.next, addr)
 	c.serving.stamp++
 	c.closeOutlet()
+	c.sending.after = 0
 	c.tell("following", "sequencer", addr, "term", term)
 }
 
@@ -379,8 +381,13 @@ func (c *Core) hinted(ev HintedEvent) {
 		c.silence.wanted = "its owner " + h.Owner + " takes no calls"
 		c.claimIfWanted()
 	case c.cfg.Owner.Peer: // this agent's life before this one, which is over
-		if c.stats.TakeOvers == 0 {
+		switch {
+		case !c.ready:
 			l.term, l.refused = h.Term, 2
+		case h.Term > c.ownTerm: // a claim that was given up, and landed: nobody else can append
+			l.term = h.Term
+			c.silence.wanted = "it has taken the log already"
+			c.claimIfWanted()
 		}
 	default:
 		c.adopt(h.Term, owner.Peer)

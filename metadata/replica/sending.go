@@ -150,7 +150,7 @@ func (c *Core) openOutlet() {
 	if o := s.outlet; o != nil && o.refused != 0 && (c.now-o.refused >= ms(settleRefused) || !c.awaits(o)) {
 		c.closeOutlet()
 	}
-	if c.mode != following || s.outlet != nil || c.now < s.after || !c.direct() || c.leader.addr == "" {
+	if c.mode != following || s.outlet != nil || c.now < s.after || !c.direct() || c.leader.addr == "" || c.leader.refused > 0 {
 		return
 	}
 	s.outlets++
