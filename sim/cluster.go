@@ -29,8 +29,7 @@ func ParseKind(s string) (Kind, error) {
 }
 
 // kind is the kind of the world: of four seeds one gives single agents. Stalls are asked for by name.
-// TODO: mix them in once an agent that claims the log while another one appends lets go of it: it chases the end of the log for seconds, and
-// the producers it serves hear nothing for more than longestStall, in about one such world of ten.
+// TODO: mix them in once none of them takes longer than is promised; docs/proofs.md says how many do.
 func (c *Config) kind() Kind {
 	if c.Kind != Mixed {
 		return c.Kind
