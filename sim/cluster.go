@@ -85,6 +85,8 @@ func (w *world) drawCluster() {
 		return
 	}
 	p.agents, p.old, p.storeDelay, p.delay, p.patience = 2+r.IntN(mostAgents-1), false, 60, 5, 30_000
+	// As the product has them: with fewer, a producer waits for the backlog of its agent, which is no stall of the log.
+	p.commits, p.uploads, p.entryCommands = 16, 8, 4096
 	p.ring = 1000 // with fewer those who fall behind read slot after slot, which here is one call at a time
 	p.lateRequests, p.slowAnswers, p.torn, p.tick = 100_000, 100_000, 0, 20*time.Second
 	p.skew = []int64{0, maxSkew, farSkew}[r.IntN(3)]
