@@ -40,7 +40,7 @@ func (a *Agent) sessions(ctx context.Context, j *joined) error {
 		self := routing.Member{
 			Session: uint64(session), Kafka: a.advertised(), Peer: a.owner().Peer, HTTP: a.HTTPAddr(), Zone: a.cfg.Zone, Roles: a.cfg.Roles,
 		}
-		j.node.SetSelf(self) //nolint:contextcheck // what a node does ends with the node
+		j.node.SetSelf(self)
 		if !first {
 			a.reopened.Add(1)
 			a.log.InfoContext(ctx, "opened a new session", "session", uint64(session))
@@ -146,7 +146,7 @@ func (p *services) tellSelf(ctx context.Context, a *Agent, node *replica.Node) e
 		}
 		if next := p.member(a.draining.Load()); busyness(next) != busyness(told) {
 			told = next
-			node.SetSelf(next) //nolint:contextcheck // what a node does ends with the node
+			node.SetSelf(next)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func (p *services) member(draining bool) routing.Member {
 
 // giveAway tells the others that this agent is about to stop, and gives them the time to take over. Alone, it has nobody to tell.
 func (p *services) giveAway(ctx context.Context, a *Agent, node *replica.Node, broken <-chan struct{}) {
-	node.SetSelf(p.member(true)) //nolint:contextcheck // what a node does ends with the node
+	node.SetSelf(p.member(true))
 	others := node.Members().Live()
 	if len(others) == 0 {
 		return

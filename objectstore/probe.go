@@ -170,5 +170,5 @@ func again(call func() error) (err error) {
 
 func notAtomic(format string, args ...any) error {
 	return fmt.Errorf("%w: %s. The metadata log cannot live in this store: use one whose conditional PUT (If-None-Match: *) is atomic, "+
-		"or keep the log in PostgreSQL with --metadata postgres://...", ErrNotAtomic, fmt.Sprintf(format, args...))
+		"or keep the log in PostgreSQL with --metadata postgres://host/database", ErrNotAtomic, fmt.Sprintf(format, args...))
 }
