@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // MaxEntryBytes is the largest body Append takes, in bytes.
@@ -106,4 +107,18 @@ type Hint struct {
 	Owner string
 	Term  uint64
 	Next  uint64
+}
+
+// CheckTerm tells whether a handle may act in term: it holds the term it acquired last, 0 for none, and ended says that it has seen a newer one.
+// Errors: ErrFenced - the term is over; any other - a mistake of the caller, who never acquired it here. For engines.
+func CheckTerm(term, held uint64, ended bool) error {
+	switch {
+	case term < held:
+		return fmt.Errorf("term %d, this handle holds %d: %w", term, held, ErrFenced)
+	case term > held || held == 0:
+		return fmt.Errorf("term %d was never acquired by this handle, which holds %d", term, held)
+	case ended:
+		return fmt.Errorf("term %d has ended: %w", term, ErrFenced)
+	}
+	return nil
 }

@@ -239,17 +239,7 @@ func (l *Log) advance(from, to tip) {
 }
 
 // holds checks that term is the one this handle acquired last and has not seen ended.
-func (t tip) holds(term uint64) error {
-	switch {
-	case term < t.term:
-		return fmt.Errorf("term %d, this handle holds %d: %w", term, t.term, metadata.ErrFenced)
-	case term > t.term || t.term == 0:
-		return fmt.Errorf("term %d was never acquired by this handle, which holds %d", term, t.term)
-	case t.fenced:
-		return fmt.Errorf("term %d has ended: %w", term, metadata.ErrFenced)
-	}
-	return nil
-}
+func (t tip) holds(term uint64) error { return metadata.CheckTerm(term, t.term, t.fenced) }
 
 func (l *Log) currentTip() tip {
 	l.mu.Lock()
