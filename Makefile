@@ -59,9 +59,10 @@ sim: ## simulated clusters: one by SEED=n, or SEEDS=n of them from FROM=n on, or
 mutants: ## break the product rule by rule and demand that sim's checkers notice: MUTANTS=regexp or PART=k/n for some, MUTANTS_SECONDS=n for as many as fit
 	go run ./sim/mutants -run '$(MUTANTS)' $(if $(PART),-part $(PART)) $(if $(MUTANTS_SECONDS),-for $(MUTANTS_SECONDS)s)
 
-generate: ## the Go code of peer/peerpb/peer.proto
+generate: ## the Go code of peer/peerpb/peer.proto, and docs/protocol.md
 	cd tools && go build -o ../bin/protogen ./protogen
 	bin/protogen peer/peerpb peer.proto protoc-gen-go protoc-gen-connect-go
+	go test ./ingest -run TestProtocolPage -update
 
 vuln: ## known vulnerabilities; fetches its database
 	go tool -modfile=tools/go.mod govulncheck ./...
