@@ -71,6 +71,16 @@ func everyCommand2() Entry {
 	}}
 }
 
+// everyCommand3 is one entry with each command that came with version 3, every field set.
+func everyCommand3() Entry {
+	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	return Entry{Seq: 303, Term: 7, Time: 1_790_000_000_126, Commands: []Command{
+		AlterTopicConfigs{ID: id, From: map[string]string{"retention.ms": "-1", "cleanup.policy": "delete"}, To: map[string]string{"retention.ms": "5"}},
+		CreatePartitions{ID: id, Partitions: 300},
+		ForgetTopic{ID: id},
+	}}
+}
+
 // goldenState is a state with something in every section.
 func goldenState(t testing.TB) *State {
 	t.Helper()
@@ -195,6 +205,7 @@ func TestGoldenBytes(t *testing.T) {
 	for name, encode := range map[string]func() []byte{
 		"entry-v1.hex":    func() []byte { return EncodeEntry(everyCommand()) },
 		"entry-v2.hex":    func() []byte { return EncodeEntry(everyCommand2()) },
+		"entry-v3-topics.hex": func() []byte { return EncodeEntry(everyCommand3()) },
 		"snapshot-v2.hex": func() []byte { return goldenState2(t).Encode() },
 		// Version 2 as well: what came to it before it was used.
 		"entry-v2-held.hex":    func() []byte { return EncodeEntry(heldCommands()) },
@@ -311,6 +322,10 @@ func TestEntryComesBackAsItWas(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+	want = everyCommand3()
+	if got, err = DecodeEntry(EncodeEntry(want)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v: got  %+v\nwant %+v", err, got, want)
+	}
 	log := newRandomLog(5)
 	for range 300 {
 		e := log.entry()
@@ -325,10 +340,12 @@ func TestEntryComesBackAsItWas(t *testing.T) {
 }
 
 func TestCutEntriesAreCorrupt(t *testing.T) {
-	held := EncodeEntry(heldCommands())
-	for n := range held {
-		if _, err := DecodeEntry(held[:n]); !errors.Is(err, ErrCorrupt) {
-			t.Fatalf("%d of %d bytes: %v, want ErrCorrupt", n, len(held), err)
+	for _, e := range []Entry{heldCommands(), everyCommand3()} {
+		whole := EncodeEntry(e)
+		for n := range whole {
+			if _, err := DecodeEntry(whole[:n]); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%d of %d bytes: %v, want ErrCorrupt", n, len(whole), err)
+			}
 		}
 	}
 	b := EncodeEntry(everyCommand())
@@ -345,10 +362,15 @@ func TestCutEntriesAreCorrupt(t *testing.T) {
 // What a later barge wrote is no damage: the text says what to do about it.
 func TestEntriesOfTheFutureAskForANewerBarge(t *testing.T) {
 	b := EncodeEntry(everyCommand2())
-	b[0] = 3
+	b[0] = 4
 	_, err := DecodeEntry(b)
-	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 3, this one understands up to 2; upgrade barge") {
-		t.Errorf("entry of version 3: %v", err)
+	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 4, this one understands up to 3; upgrade barge") {
+		t.Errorf("entry of version 4: %v", err)
+	}
+	changed := EncodeEntry(everyCommand3())
+	changed[0] = 2
+	if _, err := DecodeEntry(changed); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("commands of version 3 in an entry of version 2: %v, want ErrCorrupt", err)
 	}
 	b[0] = 1
 	if _, err := DecodeEntry(b); !errors.Is(err, ErrCorrupt) {
@@ -363,8 +385,8 @@ func TestEntriesOfTheFutureAskForANewerBarge(t *testing.T) {
 	}
 	s[len(snapshotMagic)], s[len(snapshotMagic)+1] = 2, MaxLevel+1
 	_, err = DecodeState(sealed(s[:len(s)-4]))
-	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 4, this one understands up to 3; upgrade barge") {
-		t.Errorf("snapshot of level 4: %v", err)
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 5, this one understands up to 4; upgrade barge") {
+		t.Errorf("snapshot of level 5: %v", err)
 	}
 }
 
@@ -412,6 +434,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(EncodeEntry(everyCommand()))
 	f.Add(EncodeEntry(everyCommand2()))
 	f.Add(EncodeEntry(heldCommands()))
+	f.Add(EncodeEntry(everyCommand3()))
 	f.Add(EncodeEntry(Entry{}))
 	log := newRandomLog(1)
 	for range 20 {
@@ -451,8 +474,15 @@ func FuzzDecodeEntry(f *testing.F) {
 
 func creates(e Entry) bool {
 	for _, c := range e.Commands {
-		if c, ok := c.(CreateTopic); ok && c.Partitions > 100 {
-			return true
+		switch c := c.(type) {
+		case CreateTopic:
+			if c.Partitions > 100 {
+				return true
+			}
+		case CreatePartitions:
+			if c.Partitions > 100 {
+				return true
+			}
 		}
 	}
 	return false

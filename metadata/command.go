@@ -179,6 +179,35 @@ type DeleteTopic struct{ ID record.TopicID }
 // DeleteTopicResult answers DeleteTopic. Err: ErrUnknownTopic.
 type DeleteTopicResult struct{ Err error }
 
+// AlterTopicConfigs changes what a topic sets explicitly: To takes the place of From. It is a compare-and-set by value, so that
+// whoever worked To out of what has changed meanwhile hears of it and works it out again (ChangeConfigs). The caller has
+// validated To; Apply stores it as it is. Needs level 4.
+type AlterTopicConfigs struct {
+	ID       record.TopicID
+	From, To map[string]string
+}
+
+// AlterTopicConfigsResult carries the topic as it is now, also with ErrConflict. Err: ErrUnknownTopic, ErrConflict (the topic
+// does not set From), ErrLevel.
+type AlterTopicConfigsResult struct {
+	Err   error
+	Topic Topic
+}
+
+// CreatePartitions gives a topic so many partitions in all. Records stay where they are, the new partitions are empty. A
+// topic never shrinks. Needs level 4.
+type CreatePartitions struct {
+	ID         record.TopicID
+	Partitions int32
+}
+
+// CreatePartitionsResult carries the topic as it is now, also with ErrInvalidPartitions. Err: ErrUnknownTopic,
+// ErrInvalidPartitions (the topic has as many or more, or MaxPartitions is exceeded), ErrLevel.
+type CreatePartitionsResult struct {
+	Err   error
+	Topic Topic
+}
+
 // SetKeys is a multi-key compare-and-set in one opaque key space: all operations take effect or none.
 type SetKeys struct {
 	Space string
@@ -317,6 +346,8 @@ func (CommitHeld) command()          {}
 func (AllocateProducerIDs) command() {}
 func (CreateTopic) command()         {}
 func (DeleteTopic) command()         {}
+func (AlterTopicConfigs) command()   {}
+func (CreatePartitions) command()    {}
 func (SetKeys) command()             {}
 func (ClaimJob) command()            {}
 func (ReleaseJob) command()          {}
@@ -333,6 +364,8 @@ func (CommitObjectResult) result()        {}
 func (AllocateProducerIDsResult) result() {}
 func (CreateTopicResult) result()         {}
 func (DeleteTopicResult) result()         {}
+func (AlterTopicConfigsResult) result()   {}
+func (CreatePartitionsResult) result()    {}
 func (SetKeysResult) result()             {}
 func (ClaimJobResult) result()            {}
 func (ReleaseJobResult) result()          {}

@@ -10,7 +10,8 @@ import (
 // level go on reading what they know. What a version means never changes.
 const (
 	entryVersion1 = 1 // tags up to lastTagOfVersion1
-	entryVersion2 = 2
+	entryVersion2 = 2 // tags up to lastTagOfVersion2
+	entryVersion3 = 3
 )
 
 // Tags of the commands. A tag is never used again for something else.
@@ -38,6 +39,11 @@ const (
 	tagCommitObjectInline = 18 // CommitObject with the object itself
 	tagCommitObjectHeld   = 19 // which batches are held back, then tag and rest of one of the other CommitObjects
 	tagCommitHeld         = 20
+
+	lastTagOfVersion2 = tagCommitHeld
+
+	tagAlterTopicConfigs = 21
+	tagCreatePartitions  = 22
 
 	// Only in what followers are sent, never in a slot.
 	tagCommitObjectPlaced = 255 // CommitObject of which the object itself is left out
@@ -76,6 +82,10 @@ func tagOf(c Command) byte {
 		return tagCreateTopic
 	case DeleteTopic:
 		return tagDeleteTopic
+	case AlterTopicConfigs:
+		return tagAlterTopicConfigs
+	case CreatePartitions:
+		return tagCreatePartitions
 	case SetKeys:
 		return tagSetKeys
 	case ClaimJob:
@@ -119,8 +129,8 @@ func assembleEntry(e Entry, encoded [][]byte) []byte {
 	version, size := byte(entryVersion1), entryHeaderBytes
 	for _, c := range encoded {
 		size += len(c)
-		if len(c) > 0 && c[0] > lastTagOfVersion1 {
-			version = entryVersion2
+		if len(c) > 0 {
+			version = max(version, versionOf(c[0]))
 		}
 	}
 	w := wireWriter{b: make([]byte, 0, size)}
@@ -140,14 +150,26 @@ func assembleEntry(e Entry, encoded [][]byte) []byte {
 	return w.b
 }
 
+// versionOf is the lowest version of an entry with such a command.
+func versionOf(tag byte) byte {
+	switch {
+	case tag <= lastTagOfVersion1:
+		return entryVersion1
+	case tag <= lastTagOfVersion2:
+		return entryVersion2
+	default:
+		return entryVersion3
+	}
+}
+
 // DecodeEntry reads what EncodeEntry wrote; the entry shares nothing with b. Errors: ErrNewer - of a version this barge does
 // not know; ErrCorrupt - every other fault.
 func DecodeEntry(b []byte) (Entry, error) {
 	r := wireReader{b: b}
 	version := r.byte()
 	switch {
-	case version > entryVersion2:
-		r.newer("a log entry has version", uint64(version), entryVersion2)
+	case version > entryVersion3:
+		r.newer("a log entry has version", uint64(version), entryVersion3)
 	case version < entryVersion1:
 		r.fail("entry version 0")
 	}
@@ -224,6 +246,13 @@ func (w *wireWriter) command(c Command) {
 		w.configs(c.Configs)
 	case DeleteTopic:
 		w.topicID(c.ID)
+	case AlterTopicConfigs:
+		w.topicID(c.ID)
+		w.configs(c.From)
+		w.configs(c.To)
+	case CreatePartitions:
+		w.topicID(c.ID)
+		w.varint(int64(c.Partitions))
 	case SetKeys:
 		w.setKeys(&c)
 	case ClaimJob:
@@ -247,8 +276,8 @@ func (w *wireWriter) command(c Command) {
 
 func (r *wireReader) command(version byte) Command {
 	tag := r.byte()
-	if version == entryVersion1 && tag > lastTagOfVersion1 {
-		r.fail(fmt.Sprintf("command tag %d in an entry of version 1", tag))
+	if version < entryVersion3 && versionOf(tag) > version {
+		r.fail(fmt.Sprintf("command tag %d in an entry of version %d", tag, version))
 	}
 	switch tag {
 	case tagCommitObject:
@@ -283,6 +312,10 @@ func (r *wireReader) command(version byte) Command {
 		return CreateTopic{ID: r.topicID(), Name: r.string(), Partitions: r.int32(), Configs: r.configs()}
 	case tagDeleteTopic:
 		return DeleteTopic{ID: r.topicID()}
+	case tagAlterTopicConfigs:
+		return AlterTopicConfigs{ID: r.topicID(), From: r.configs(), To: r.configs()}
+	case tagCreatePartitions:
+		return CreatePartitions{ID: r.topicID(), Partitions: r.int32()}
 	case tagSetKeys:
 		return r.setKeys()
 	case tagClaimJob:

@@ -9,9 +9,10 @@ import "fmt"
 //     that are held back (CommitObject.Held, CommitHeld).
 //   - 3: many agents at work: earlier ones seal every session but their own when they start, and so must not start. Runs
 //     move without a claim of their topic (Replace.Moved).
+//   - 4: topics that change: AlterTopicConfigs, CreatePartitions.
 //
 // A log begins at level 1. Its level is raised by a RaiseLevel once all open sessions understand more, and never goes down.
-const MaxLevel = 3
+const MaxLevel = 4
 
 // LevelMoved is the level of a log that was moved elsewhere (`barge metadata copy`): its last entry raises it, so that no agent, older
 // ones included, goes on with it.

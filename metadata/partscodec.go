@@ -84,6 +84,20 @@ func (r *wireReader) topicIDs() (list []record.TopicID) {
 }
 
 // configs are written in the order of their names.
+// topic is what readers see of one.
+func (w *wireWriter) topic(t *Topic) {
+	w.topicID(t.ID)
+	w.string(t.Name)
+	w.varint(int64(t.Partitions))
+	w.configs(t.Configs)
+	w.string(t.TableDir)
+	w.varint(t.CreatedAt)
+}
+
+func (r *wireReader) topic() Topic {
+	return Topic{ID: r.topicID(), Name: r.string(), Partitions: r.int32(), Configs: r.configs(), TableDir: r.string(), CreatedAt: r.varint()}
+}
+
 func (w *wireWriter) configs(m map[string]string) {
 	w.count(len(m))
 	for _, k := range sortedKeys(m) {

@@ -18,7 +18,7 @@ type randomLog struct {
 	state    *State // what the log has led to, to make sensible commands from
 	sequence map[int64]int32
 
-	deleted, forgotten, moved, inlined, held int // commands of these kinds that took effect
+	deleted, forgotten, moved, inlined, held, altered, grown int // commands of these kinds that took effect
 }
 
 func newRandomLog(seed uint64) *randomLog {
@@ -42,6 +42,10 @@ func (l *randomLog) entry() Entry {
 			l.deleted++
 		case ForgetSession:
 			l.forgotten++
+		case AlterTopicConfigs:
+			l.altered++
+		case CreatePartitions:
+			l.grown++
 		case Replace:
 			if c.Moved != nil {
 				l.moved++
@@ -70,7 +74,7 @@ func (l *randomLog) command() Command {
 		return c
 	case 1:
 		if r.IntN(3) > 0 {
-			return SetKeys{Space: "g", Ops: []KeyOp{{Key: "k"}}}
+			return l.changeTopic()
 		}
 		return DeleteTopic{ID: l.topic()}
 	case 2:
@@ -132,6 +136,26 @@ func (l *randomLog) command() Command {
 	default:
 		return l.hold(l.commit())
 	}
+}
+
+// changeTopic alters or grows a topic, now and then one that is gone or in a way that can not be.
+func (l *randomLog) changeTopic() Command {
+	id := l.topic()
+	t := l.state.topics[id]
+	if t == nil {
+		return CreatePartitions{ID: id, Partitions: 3}
+	}
+	if l.rng.IntN(2) == 0 {
+		return CreatePartitions{ID: id, Partitions: t.Partitions + l.rng.Int32N(3)}
+	}
+	c := AlterTopicConfigs{ID: id, To: map[string]string{configTableOnDelete: onDeleteKeep, "n": fmt.Sprint(l.rng.IntN(3))}}
+	if len(t.Configs) > 0 {
+		c.From = t.Configs
+	}
+	if l.rng.IntN(4) == 0 {
+		c.From, c.To = c.To, c.From
+	}
+	return c
 }
 
 // hold keeps some batches of a commit back, now and then wrong ones.

@@ -128,12 +128,15 @@ func EncodeResult(res Result) []byte {
 	case CreateTopicResult:
 		w.byte(tagCreateTopic)
 		w.error(res.Err)
-		w.topicID(res.Topic.ID)
-		w.string(res.Topic.Name)
-		w.varint(int64(res.Topic.Partitions))
-		w.configs(res.Topic.Configs)
-		w.string(res.Topic.TableDir)
-		w.varint(res.Topic.CreatedAt)
+		w.topic(&res.Topic)
+	case AlterTopicConfigsResult:
+		w.byte(tagAlterTopicConfigs)
+		w.error(res.Err)
+		w.topic(&res.Topic)
+	case CreatePartitionsResult:
+		w.byte(tagCreatePartitions)
+		w.error(res.Err)
+		w.topic(&res.Topic)
 	case DeleteTopicResult:
 		w.byte(tagDeleteTopic)
 		w.error(res.Err)
@@ -206,9 +209,11 @@ func (r *wireReader) result() Result {
 	case tagAllocateProducerIDs:
 		return AllocateProducerIDsResult{Err: err, First: r.varint()}
 	case tagCreateTopic:
-		return CreateTopicResult{Err: err, Topic: Topic{
-			ID: r.topicID(), Name: r.string(), Partitions: r.int32(), Configs: r.configs(), TableDir: r.string(), CreatedAt: r.varint(),
-		}}
+		return CreateTopicResult{Err: err, Topic: r.topic()}
+	case tagAlterTopicConfigs:
+		return AlterTopicConfigsResult{Err: err, Topic: r.topic()}
+	case tagCreatePartitions:
+		return CreatePartitionsResult{Err: err, Topic: r.topic()}
 	case tagDeleteTopic:
 		return DeleteTopicResult{err}
 	case tagSetKeys:
@@ -283,7 +288,7 @@ func DecodeCommand(b []byte) (Command, error) {
 		return nil, fmt.Errorf("%w: of %d bytes, at most %d", ErrInvalidCommand, len(b), maxCommandBytes)
 	}
 	r := wireReader{b: b}
-	c := r.command(entryVersion2)
+	c := r.command(entryVersion3)
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidCommand, err)
 	}

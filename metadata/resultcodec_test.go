@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,8 @@ func everyResult() []Result {
 		AllocateProducerIDsResult{First: 12345},
 		CreateTopicResult{Err: wrapped, Topic: Topic{ID: record.TopicID{1, 2, 15: 3}, Name: "logs", Partitions: 4, Configs: map[string]string{"a": "b"}, TableDir: "tables/logs", CreatedAt: 1_790_000_000_000}},
 		DeleteTopicResult{ErrUnknownTopic},
+		AlterTopicConfigsResult{Err: ErrConflict, Topic: Topic{ID: record.TopicID{15: 3}, Name: "logs", Partitions: 4, Configs: map[string]string{"a": "b"}, TableDir: "tables/logs", CreatedAt: 9}},
+		CreatePartitionsResult{Topic: Topic{ID: record.TopicID{15: 3}, Name: "logs", Partitions: 9, TableDir: "tables/logs", CreatedAt: 9}},
 		SetKeysResult{Err: ErrConflict, Version: 9, ConflictKey: "g/1"},
 		ClaimJobResult{Err: ErrTopicClaimed, Job: 7},
 		ReleaseJobResult{},
@@ -108,6 +111,7 @@ func TestResultBytes(t *testing.T) {
 	}{
 		{OpenSessionResult{Session: 300}, "010100ac02"},
 		{SetKeysResult{Err: ErrConflict, Version: 9, ConflictKey: "g"}, "01070b00090167"},
+		{CreatePartitionsResult{Topic: Topic{ID: record.TopicID{15: 3}, Name: "l", Partitions: 9, Configs: map[string]string{"a": "b"}, TableDir: "d", CreatedAt: 2}}, "011600" + "00000000000000000000000000000003" + "016c1201016101620164" + "04"},
 		{CommitObjectResult{Batches: [][]BatchResult{{{BaseOffset: 3}, {Err: ErrUnknownTopic, BaseOffset: -1, LogStartOffset: -1}}}}, "01030001020006000002000701" + "00"},
 	} {
 		if got := fmt.Sprintf("%x", EncodeResult(c.res)); got != c.want {
@@ -117,7 +121,7 @@ func TestResultBytes(t *testing.T) {
 }
 
 func TestCommandsTravel(t *testing.T) {
-	for _, cmd := range append(everyCommand().Commands, everyCommand2().Commands...) {
+	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands) {
 		b, err := EncodeCommand(cmd)
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +163,7 @@ func FuzzDecodeResult(f *testing.F) {
 }
 
 func FuzzDecodeForFollowers(f *testing.F) {
-	for _, e := range []Entry{everyCommand(), everyCommand2()} {
+	for _, e := range []Entry{everyCommand(), everyCommand2(), everyCommand3()} {
 		EncodeEntry(e)
 		f.Add(EncodeForFollowers(e))
 	}
@@ -185,7 +189,7 @@ func FuzzDecodeForFollowers(f *testing.F) {
 }
 
 func FuzzDecodeCommand(f *testing.F) {
-	for _, cmd := range append(everyCommand().Commands, everyCommand2().Commands...) {
+	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands) {
 		f.Add(encodeCommand(cmd))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -228,6 +228,10 @@ func (s *script) parse(line string) Command {
 		return c
 	case "delete":
 		return DeleteTopic{ID: s.topic(f.str("topic"))}
+	case "alter": // alter topic=logs from=a:1,b:2 to=a:3
+		return AlterTopicConfigs{ID: s.topic(f.str("topic")), From: configPairs(f.list("from")), To: configPairs(f.list("to"))}
+	case "grow":
+		return CreatePartitions{ID: s.topic(f.str("topic")), Partitions: int32(f.num("partitions"))}
 	case "forget-topic":
 		return ForgetTopic{ID: s.topic(f.str("topic"))}
 	case "forget-objects":
@@ -289,6 +293,18 @@ func (s *script) parse(line string) Command {
 	}
 	s.t.Fatalf("unknown command %q", line)
 	return nil
+}
+
+func configPairs(list []string) map[string]string {
+	var m map[string]string
+	for _, pair := range list {
+		name, value, _ := strings.Cut(pair, ":")
+		if m == nil {
+			m = map[string]string{}
+		}
+		m[name] = value
+	}
+	return m
 }
 
 // topic finds an id: "name" is the first of the name, "#5" the topic created with id=5.
@@ -488,6 +504,10 @@ func resultString(r Result) string {
 			return fmt.Sprintf("%v: #%d", r.Err, r.Topic.ID[15])
 		}
 		return orErr(r.Err, "created in "+r.Topic.TableDir)
+	case AlterTopicConfigsResult:
+		return orErr(r.Err, "set:") + topicString(r.Topic)
+	case CreatePartitionsResult:
+		return orErr(r.Err, "grown:") + topicString(r.Topic)
 	case SetKeysResult:
 		if r.Err != nil {
 			return fmt.Sprintf("%v: %s", r.Err, r.ConflictKey)
@@ -511,6 +531,17 @@ func resultString(r Result) string {
 		return orErr(r.Err, "ok")
 	}
 	return fmt.Sprintf("unknown result %T", r)
+}
+
+func topicString(t Topic) string {
+	if t.ID.IsZero() {
+		return ""
+	}
+	var set []string
+	for _, k := range sortedKeys(t.Configs) {
+		set = append(set, k+":"+t.Configs[k])
+	}
+	return fmt.Sprintf(" %s with %d partitions {%s}", t.Name, t.Partitions, strings.Join(set, ","))
 }
 
 func orErr(err error, ok string) string {

@@ -488,7 +488,7 @@ func TestNewerLevelStopsTheStart(t *testing.T) {
 		}
 		seq := NewSequencer(SequencerConfig{}, log, NewView(), time.Now, nil, slog.New(slog.DiscardHandler))
 		err = seq.Run(t.Context())
-		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 4, this one understands up to 3; upgrade barge") {
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "level 5, this one understands up to 4; upgrade barge") {
 			t.Errorf("by snapshot %v: Run: %v, want ErrNewer naming both levels and the fix", bySnapshot, err)
 		}
 	}

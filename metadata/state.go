@@ -125,6 +125,10 @@ func (s *State) apply(c Command) Result {
 		return s.createTopic(c)
 	case DeleteTopic:
 		return s.deleteTopic(c)
+	case AlterTopicConfigs:
+		return s.alterTopicConfigs(c)
+	case CreatePartitions:
+		return s.createPartitions(c)
 	case ForgetTopic:
 		return s.forgetTopic(c)
 	case SetKeys:

@@ -58,9 +58,9 @@ func TestSnapshotAnywhereGivesTheSameStateI9(t *testing.T) {
 		}
 		s := log.state
 		if s.lastObject == 0 || len(s.released) == 0 || s.lastJob == 0 || log.deleted == 0 || s.lastKeyVersion == 0 ||
-			s.level < 2 || log.forgotten == 0 || log.moved == 0 || log.inlined == 0 || log.held == 0 {
-			t.Errorf("seed %d: the random log reached too little: level %d, %d sessions forgotten, %d moves, %d inline objects, %d held back",
-				seed, s.level, log.forgotten, log.moved, log.inlined, log.held)
+			s.level < 2 || log.forgotten == 0 || log.moved == 0 || log.inlined == 0 || log.held == 0 || log.altered == 0 || log.grown == 0 {
+			t.Errorf("seed %d: the random log reached too little: level %d, %d sessions forgotten, %d moves, %d inline objects, %d held back, %d altered, %d grown, %d deleted, %d released, job %d",
+				seed, s.level, log.forgotten, log.moved, log.inlined, log.held, log.altered, log.grown, log.deleted, len(s.released), s.lastJob)
 		}
 	}
 }

@@ -92,12 +92,7 @@ func (w *wireWriter) topics(s *State) {
 
 // topicHead is all of a topic but its partitions.
 func (w *wireWriter) topicHead(t *topicState) {
-	w.topicID(t.ID)
-	w.string(t.Name)
-	w.varint(int64(t.Partitions))
-	w.configs(t.Configs)
-	w.string(t.TableDir)
-	w.varint(t.CreatedAt)
+	w.topic(&t.Topic)
 	w.varint(t.version)
 	w.uvarint(t.upTo)
 	w.count(len(t.files))

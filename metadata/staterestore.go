@@ -112,9 +112,7 @@ func (r *snapshotReader) topics(s *State) {
 const minTopicBytes = 16 + 8
 
 func (r *snapshotReader) topicHead(s *State) *topicState {
-	t := &topicState{Topic: Topic{
-		ID: r.topicID(), Name: r.string(), Partitions: r.int32(), Configs: r.configs(), TableDir: r.string(), CreatedAt: r.varint(),
-	}}
+	t := &topicState{Topic: r.topic()}
 	t.version, t.upTo = r.varint(), r.uvarint()
 	for range r.count(minFileBytes) {
 		f := r.file()

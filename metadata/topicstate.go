@@ -118,6 +118,39 @@ func (s *State) deleteTopic(c DeleteTopic) Result {
 	return DeleteTopicResult{}
 }
 
+func (s *State) alterTopicConfigs(c AlterTopicConfigs) Result {
+	t := s.topics[c.ID]
+	switch {
+	case s.level < 4:
+		return AlterTopicConfigsResult{Err: ErrLevel}
+	case t == nil:
+		return AlterTopicConfigsResult{Err: ErrUnknownTopic}
+	case !maps.Equal(t.Configs, c.From):
+		return AlterTopicConfigsResult{Err: ErrConflict, Topic: t.Topic}
+	}
+	t.Configs = maps.Clone(c.To) // a new one: readers have the old
+	return AlterTopicConfigsResult{Topic: t.Topic}
+}
+
+func (s *State) createPartitions(c CreatePartitions) Result {
+	t := s.topics[c.ID]
+	switch {
+	case s.level < 4:
+		return CreatePartitionsResult{Err: ErrLevel}
+	case t == nil:
+		return CreatePartitionsResult{Err: ErrUnknownTopic}
+	case c.Partitions <= t.Partitions || c.Partitions > MaxPartitions:
+		return CreatePartitionsResult{Err: ErrInvalidPartitions, Topic: t.Topic}
+	}
+	first := t.Partitions
+	t.Partitions = c.Partitions
+	t.parts = append(t.parts, make([]partition, c.Partitions-first)...)
+	for i := first; i < t.Partitions; i++ {
+		s.changed = append(s.changed, record.Partition{Topic: t.ID, Index: i})
+	}
+	return CreatePartitionsResult{Topic: t.Topic}
+}
+
 func (s *State) existenceChanged(t *topicState) {
 	for i := range t.parts {
 		s.changed = append(s.changed, record.Partition{Topic: t.ID, Index: int32(i)})
