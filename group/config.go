@@ -1,6 +1,7 @@
 package group
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -17,6 +18,9 @@ type Config struct {
 	Session metadata.SessionID
 	// Cluster tells of the other agents; nil: there are none, and every shard is this agent's to claim.
 	Cluster Cluster
+	// Wait, when set, stands still until done is closed, and returns true, or until ctx ends: how a coroutine gives control away, where many
+	// agents are driven from one goroutine. Nil: the calling goroutine waits.
+	Wait func(ctx context.Context, done <-chan struct{}) bool
 	// MinSession and MaxSession bound the session timeout a member may ask for; beyond them it gets
 	// INVALID_SESSION_TIMEOUT.
 	MinSession, MaxSession time.Duration

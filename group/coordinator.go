@@ -70,7 +70,7 @@ type Coordinator struct {
 
 	running atomic.Bool
 	leaving atomic.Bool
-	started atomic.Int64 // when Run began, milliseconds
+	started atomic.Pointer[time.Time] // when Begin was called
 	saveMu  sync.Mutex
 	toSave  []*cell       // each cell at most once, see cell.saving
 	saveDue chan struct{} // cap 1: toSave is not empty
@@ -96,33 +96,27 @@ func New(cfg Config, view View, doer Doer, now func() time.Time, rng *rand.Rand,
 // requests with NOT_COORDINATOR, so that clients look for another coordinator at once. It returns nil.
 func (c *Coordinator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
-	c.started.Store(c.now().UnixMilli())
-	c.running.Store(true)
+	c.Begin()
 	defer func() {
 		c.running.Store(false)
 		work.Wait()
-		for i := range c.shards {
-			c.close(&c.shards[i])
-		}
+		c.End()
 	}()
 
 	retention := time.NewTicker(time.Hour)
 	defer retention.Stop()
-	looking := time.NewTicker(lookEvery)
-	defer looking.Stop()
 	expiring := make(chan struct{}, 1) // holds a token while a round of retention is under way
 	for {
-		timer := time.NewTimer(c.tickDue())
+		saves, next := c.Turn()
+		for _, save := range saves {
+			work.Go(func() { save(ctx) })
+		}
+		timer := time.NewTimer(min(next, lookEvery)) // a request may claim a shard meanwhile
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-c.timers.earlier:
-		case <-looking.C:
-			c.look()
 		case <-c.saveDue:
-			for _, g := range c.takeSaves() {
-				work.Go(func() { c.saveLoop(ctx, g) })
-			}
 		case <-retention.C:
 			// Beside this loop: a round may write for minutes, and sessions and rebalances do not wait for it.
 			select {
@@ -163,14 +157,12 @@ func (c *Coordinator) tickDue() time.Duration {
 // ask hands ev, which carries ticket t, to a group and waits for the answer. The shard is locked on entry and free on
 // return. When ctx ends first the request is abandoned.
 func (c *Coordinator) ask(ctx context.Context, g *cell, t Ticket, ev Event) Reply {
-	answer := make(chan Reply, 1)
-	g.waiters[t] = answer
+	w := &waiter{answered: make(chan struct{})}
+	g.waiters[t] = w
 	c.step(g, ev)
 	g.shard.mu.Unlock()
-	select {
-	case r := <-answer:
-		return r
-	case <-ctx.Done():
+	if c.wait(ctx, w.answered) {
+		return w.reply
 	}
 	g.shard.mu.Lock()
 	if _, waits := g.waiters[t]; waits && !g.gone {
@@ -185,9 +177,9 @@ func (c *Coordinator) ask(ctx context.Context, g *cell, t Ticket, ev Event) Repl
 func (c *Coordinator) step(g *cell, ev Event) {
 	out := g.state.Step(ev, c.now())
 	for _, r := range out.Replies {
-		if answer, ok := g.waiters[r.Ticket]; ok {
+		if w, ok := g.waiters[r.Ticket]; ok {
 			delete(g.waiters, r.Ticket)
-			answer <- r
+			w.answer(r)
 		}
 	}
 	if out.Save {
@@ -279,12 +271,9 @@ func (c *Coordinator) enterToSave(ctx context.Context, sh *shard) bool {
 		sh.mu.Lock()
 		switch {
 		case sh.claiming != nil:
-			wait := sh.claiming
+			claiming := sh.claiming
 			sh.mu.Unlock()
-			select {
-			case <-wait:
-			case <-ctx.Done():
-			}
+			c.wait(ctx, claiming)
 		case sh.claim != 0 && sh.doubt && !tried:
 			tried = true
 			c.claim(ctx, sh)

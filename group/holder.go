@@ -90,7 +90,7 @@ func (c *Coordinator) mayClaim(sh *shard) Code {
 		return codeCoordinatorUnavailable
 	case m.Session != uint64(c.cfg.Session):
 		return codeNotCoordinator
-	case cl.session != c.cfg.Session && cl.owner != c.cfg.Owner && c.open(cl.session) && c.now().Sub(c.startedAt()) < settling:
+	case cl.session != c.cfg.Session && cl.owner != c.cfg.Owner && c.open(cl.session) && c.now().Sub(*c.started.Load()) < settling:
 		// An owner with our own address was an earlier process here: nobody else listens there now.
 		return codeLoadInProgress
 	default:
@@ -108,22 +108,23 @@ func (c *Coordinator) open(id metadata.SessionID) bool {
 	return false
 }
 
-func (c *Coordinator) startedAt() time.Time { return time.UnixMilli(c.started.Load()) }
-
 // cutOff reports that this agent is not to answer from what it holds: another one may have taken over from it. Because
 // a member's session is longer than Reachable takes to notice, nobody's place is given away while it is confirmed here.
 func (c *Coordinator) cutOff() bool { return c.cfg.Cluster != nil && !c.cfg.Cluster.Reachable() }
 
-// look drops shards whose claims were replaced, so that members which wait here look for the new coordinator at once.
-func (c *Coordinator) look() {
+// look drops shards whose claims were replaced, so that members which wait here look for the new coordinator at once. It tells whether any
+// shard is held.
+func (c *Coordinator) look() (held bool) {
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.Lock()
 		if sh.claim != 0 && sh.claiming == nil && !c.stillOurs(sh) {
 			c.drop(sh)
 		}
+		held = held || sh.claim != 0
 		sh.mu.Unlock()
 	}
+	return held
 }
 
 // HandOver gives up all shards for good, each as soon as its groups are at rest: no rebalance under way, nothing being
@@ -131,19 +132,9 @@ func (c *Coordinator) look() {
 // NOT_COORDINATOR and finds the next coordinator, where members are in the generation they were in. Call it once the other
 // agents know that this one is leaving: those that do not yet still name it.
 func (c *Coordinator) HandOver(ctx context.Context) {
-	c.leaving.Store(true)
 	tick := time.NewTicker(handOverStep)
 	defer tick.Stop()
-	for {
-		left := 0
-		for i := range c.shards {
-			if !c.giveUp(&c.shards[i], ctx.Err() != nil) {
-				left++
-			}
-		}
-		if left == 0 {
-			return
-		}
+	for c.GiveUp(ctx.Err() != nil) > 0 {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

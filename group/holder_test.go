@@ -743,3 +743,61 @@ func TestMembersAndOffsetsSurviveTheirCoordinator(t *testing.T) {
 		stops[heir]()
 	})
 }
+
+// A coordinator can be driven from one goroutine: coroutines give control away in Config.Wait, and turns are taken by hand.
+func TestDrivenFromOneGoroutine(t *testing.T) {
+	f := newFakeMetadata()
+	f.delay = 0
+	cfg := DefaultConfig()
+	cfg.Owner = "here"
+	now := time.UnixMilli(1_000)
+	waits := 0
+	var c *Coordinator
+	cfg.Wait = func(ctx context.Context, done <-chan struct{}) bool {
+		for waits++; ctx.Err() == nil; now = now.Add(10 * time.Millisecond) {
+			select {
+			case <-done:
+				return true
+			default:
+			}
+			saves, next := c.Turn()
+			for _, save := range saves {
+				save(ctx)
+			}
+			if next <= 0 {
+				t.Fatalf("the next turn is due in %v", next)
+			}
+		}
+		return false
+	}
+	c, err := New(cfg, f, f, func() time.Time { return now }, rand.New(rand.NewPCG(1, 1)), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Group, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "g", "consumer", 6000, 6000
+	req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+	if r := c.JoinGroup(t.Context(), req, "", ""); r.ErrorCode != int16(codeCoordinatorUnavailable) {
+		t.Errorf("before Begin the code is %d", r.ErrorCode)
+	}
+	c.Begin()
+	joined := c.JoinGroup(t.Context(), req, "", "")
+	if joined.ErrorCode != 0 || joined.Generation != 1 {
+		t.Fatalf("join: code %d, generation %d", joined.ErrorCode, joined.Generation)
+	}
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Group, sync.MemberID, sync.Generation = "g", joined.MemberID, 1
+	if r := c.SyncGroup(t.Context(), sync); r.ErrorCode != 0 {
+		t.Fatalf("sync: code %d", r.ErrorCode)
+	}
+	if waits == 0 {
+		t.Error("nobody waited")
+	}
+	if left := c.GiveUp(false); left != 0 {
+		t.Errorf("%d shards are left after all groups were at rest", left)
+	}
+	c.End()
+	if r := c.SyncGroup(t.Context(), sync); r.ErrorCode != int16(codeNotCoordinator) {
+		t.Errorf("after End the code is %d", r.ErrorCode)
+	}
+}

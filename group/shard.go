@@ -39,8 +39,8 @@ type cell struct {
 	shard     *shard
 	name      string
 	state     *State
-	waiters   map[Ticket]chan<- Reply // each with room for its one answer
-	durable   bool                    // its key exists
+	waiters   map[Ticket]*waiter
+	durable   bool // its key exists
 	saving    bool
 	saveAgain bool
 	commits   int  // offset commits under way
@@ -49,6 +49,17 @@ type cell struct {
 
 	due  time.Time // guarded by timers.mu, as is slot
 	slot int
+}
+
+// waiter is one request that waits for its reply.
+type waiter struct {
+	reply    Reply
+	answered chan struct{} // closed once reply is there
+}
+
+func (w *waiter) answer(r Reply) {
+	w.reply = r
+	close(w.answered)
 }
 
 // ShardOf returns the shard of a group, 0 to 63. The hash is FNV-1a, 32 bits, of the name.
@@ -109,11 +120,9 @@ func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
 			sh.mu.Unlock()
 			return nil, codeNotCoordinator
 		case sh.claiming != nil:
-			wait := sh.claiming
+			claiming := sh.claiming
 			sh.mu.Unlock()
-			select {
-			case <-wait:
-			case <-ctx.Done():
+			if !c.wait(ctx, claiming) {
 				return nil, codeCoordinatorUnavailable
 			}
 		case sh.claim != 0 && !sh.doubt:
@@ -208,7 +217,7 @@ func (c *Coordinator) load(ctx context.Context, sh *shard) {
 }
 
 func (c *Coordinator) addCell(sh *shard, name string, state *State) *cell {
-	g := &cell{shard: sh, name: name, state: state, waiters: map[Ticket]chan<- Reply{}}
+	g := &cell{shard: sh, name: name, state: state, waiters: map[Ticket]*waiter{}}
 	sh.groups[name] = g
 	c.groups.Add(1)
 	return g
@@ -238,8 +247,8 @@ func (c *Coordinator) forget(g *cell) {
 	delete(g.shard.groups, g.name)
 	c.groups.Add(-1)
 	c.timers.set(g, time.Time{})
-	for t, answer := range g.waiters {
-		answer <- Reply{Ticket: t, Code: codeNotCoordinator, Generation: -1}
+	for t, w := range g.waiters {
+		w.answer(Reply{Ticket: t, Code: codeNotCoordinator, Generation: -1})
 	}
 	clear(g.waiters)
 }

@@ -112,6 +112,15 @@ func (s *State) Phase() Phase { return s.phase }
 // Generation returns the newest generation, 0 before the first.
 func (s *State) Generation() int32 { return s.generation }
 
+// MemberIDs returns the ids of the members in the order of their first join.
+func (s *State) MemberIDs() []string {
+	var ids []string
+	for _, m := range s.sorted() {
+		ids = append(ids, m.id)
+	}
+	return ids
+}
+
 // Idle reports that the group has no members and that nobody is about to become one.
 func (s *State) Idle() bool { return s.phase == Empty && len(s.members) == 0 && len(s.pending) == 0 }
 

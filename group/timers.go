@@ -58,11 +58,17 @@ func (t *timers) pop(now time.Time) (*cell, time.Time) {
 	return g, time.Time{}
 }
 
-// cellHeap orders cells by due; a cell knows its place (slot, from 1).
+// cellHeap orders cells by due, and by name where that is the same; a cell knows its place (slot, from 1).
 type cellHeap []*cell
 
-func (h cellHeap) Len() int           { return len(h) }
-func (h cellHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h cellHeap) Len() int { return len(h) }
+
+func (h cellHeap) Less(i, j int) bool {
+	if !h[i].due.Equal(h[j].due) {
+		return h[i].due.Before(h[j].due)
+	}
+	return h[i].name < h[j].name
+}
 
 func (h cellHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
