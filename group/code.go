@@ -25,5 +25,6 @@ const (
 	codeMemberIDRequired        Code = 79
 	codeGroupMaxSizeReached     Code = 81
 	codeFencedInstanceID        Code = 82
+	codeGroupSubscribed         Code = 86
 	codeUnknownTopicID          Code = 100
 )

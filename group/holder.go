@@ -90,12 +90,17 @@ func (c *Coordinator) mayClaim(sh *shard) Code {
 		return codeCoordinatorUnavailable
 	case m.Session != uint64(c.cfg.Session):
 		return codeNotCoordinator
-	case cl.session != c.cfg.Session && cl.owner != c.cfg.Owner && c.open(cl.session) && c.now().Sub(*c.started.Load()) < settling:
-		// An owner with our own address was an earlier process here: nobody else listens there now.
+	case c.unsettled(cl):
 		return codeLoadInProgress
 	default:
 		return codeNone
 	}
+}
+
+// unsettled reports that a claim's holder may live although this agent, which has just begun, has not heard of it. An owner with
+// our own address was an earlier process here: nobody else listens there now.
+func (c *Coordinator) unsettled(cl claim) bool {
+	return cl.session != c.cfg.Session && cl.owner != c.cfg.Owner && c.open(cl.session) && c.now().Sub(*c.started.Load()) < settling
 }
 
 // open reports that a session has not been sealed.

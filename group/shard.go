@@ -73,9 +73,9 @@ func ShardOf(group string) int {
 // shard is two hexadecimal digits, the topic id 32, the partition decimal; names are escaped as URL path segments.
 func (sh *shard) claimKey() string { return fmt.Sprintf("c/%02x", sh.index) }
 
-func (sh *shard) groupKey(name string) string {
-	return fmt.Sprintf("g/%02x/%s", sh.index, url.PathEscape(name))
-}
+func (sh *shard) groupsPrefix() string { return fmt.Sprintf("g/%02x/", sh.index) }
+
+func (sh *shard) groupKey(name string) string { return sh.groupsPrefix() + url.PathEscape(name) }
 
 func (sh *shard) offsetPrefix(name string) string {
 	return fmt.Sprintf("o/%02x/%s/", sh.index, url.PathEscape(name))
@@ -197,23 +197,34 @@ func (c *Coordinator) claim(ctx context.Context, sh *shard) Code {
 
 // load reads the groups of a shard just claimed: every earlier write is in the View, later ones of others are refused.
 func (c *Coordinator) load(ctx context.Context, sh *shard) {
-	prefix := fmt.Sprintf("g/%02x/", sh.index)
+	prefix := sh.groupsPrefix()
 	for _, kv := range c.view.Keys(Space, prefix) {
-		name, err := url.PathUnescape(strings.TrimPrefix(kv.Key, prefix))
-		if err != nil {
+		name, state, err := c.restore(prefix, kv)
+		if name == "" {
 			c.log.ErrorContext(ctx, "group not loaded", "key", kv.Key, "err", err)
 			continue
 		}
-		state, err := RestoreState(name, kv.Value, c.cfg, c.now())
 		if err != nil {
-			// Its offsets stand in keys of their own; only membership is lost, which costs a rebalance.
 			c.log.ErrorContext(ctx, "group membership not restored", "group", name, "err", err)
-			state = NewState(name, c.cfg, c.now())
 		}
 		g := c.addCell(sh, name, state)
 		g.durable = true
 		c.timers.set(g, state.Wake())
 	}
+}
+
+// restore reads a group's key, which begins with prefix. An error beside a name tells that the value could not be read and the
+// group begins anew: its offsets stand in keys of their own; only membership is lost, which costs a rebalance.
+func (c *Coordinator) restore(prefix string, kv metadata.KeyValue) (name string, state *State, err error) {
+	name, err = url.PathUnescape(strings.TrimPrefix(kv.Key, prefix))
+	if err != nil {
+		return "", nil, fmt.Errorf("group key %q: %w", kv.Key, err)
+	}
+	state, err = RestoreState(name, kv.Value, c.cfg, c.now())
+	if err != nil {
+		state = NewState(name, c.cfg, c.now())
+	}
+	return name, state, err
 }
 
 func (c *Coordinator) addCell(sh *shard, name string, state *State) *cell {

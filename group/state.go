@@ -150,12 +150,12 @@ func (s *State) Waiting() []Ticket {
 }
 
 // CheckCommit says whether an offset commit may be stored, and takes it as a sign of life of the member. A negative
-// generation without a member id is a simple consumer, which may commit only while the group has no members.
+// generation is a simple consumer or a tool, which may commit only while the group has no members.
 func (s *State) CheckCommit(memberID, instance string, generation int32, now time.Time) Code {
+	if generation < 0 && s.phase == Empty {
+		return codeNone
+	}
 	if generation < 0 && memberID == "" && instance == "" {
-		if s.phase == Empty {
-			return codeNone
-		}
 		return codeUnknownMemberID
 	}
 	m, code := s.lookup(memberID, instance)

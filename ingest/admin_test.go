@@ -433,7 +433,7 @@ func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 	w := dial(t, r.addr)
 	for _, a := range apis() {
 		switch a.key {
-		case keyJoinGroup, keySyncGroup, keyHeartbeat, keyLeaveGroup:
+		case keyJoinGroup, keySyncGroup, keyHeartbeat, keyLeaveGroup, keyListGroups, keyOffsetDelete:
 		default:
 			continue
 		}
@@ -447,6 +447,10 @@ func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 			case *kmsg.SyncGroupResponse:
 				got = resp.ErrorCode
 			case *kmsg.HeartbeatResponse:
+				got = resp.ErrorCode
+			case *kmsg.ListGroupsResponse:
+				got = resp.ErrorCode
+			case *kmsg.OffsetDeleteResponse:
 				got = resp.ErrorCode
 			case *kmsg.LeaveGroupResponse:
 				got = resp.ErrorCode

@@ -13,6 +13,8 @@ const (
 	keyHeartbeat            int16 = 12
 	keyLeaveGroup           int16 = 13
 	keySyncGroup            int16 = 14
+	keyDescribeGroups       int16 = 15
+	keyListGroups           int16 = 16
 	keyAPIVersions          int16 = 18
 	keyCreateTopics         int16 = 19
 	keyDeleteTopics         int16 = 20
@@ -20,6 +22,7 @@ const (
 	keyOffsetForLeaderEpoch int16 = 23
 	keyDescribeConfigs      int16 = 32
 	keyDeleteGroups         int16 = 42
+	keyOffsetDelete         int16 = 47
 	keyDescribeCluster      int16 = 60
 )
 
@@ -36,7 +39,7 @@ type api struct {
 //
 // Low ends that look odd are there for librdkafka, which judges a broker by them: with Produce from 3 it drops gzip,
 // snappy and lz4 silently (KAFKA-18659), with FindCoordinator from 1 its groups hang without an error.
-func apis() [19]api {
+func apis() [22]api {
 	return [...]api{
 		{keyProduce, 0, 13, 3, 9},
 		{keyFetch, 4, 17, 4, 12},
@@ -49,6 +52,8 @@ func apis() [19]api {
 		{keyHeartbeat, 0, 4, 0, 4},
 		{keyLeaveGroup, 0, 5, 0, 4},
 		{keySyncGroup, 0, 5, 0, 4},
+		{keyDescribeGroups, 0, 6, 0, 5},
+		{keyListGroups, 0, 5, 0, 3},
 		{keyAPIVersions, 0, 5, 0, 3},
 		{keyCreateTopics, 0, 7, 0, 5},
 		{keyDeleteTopics, 0, 6, 0, 4},
@@ -56,6 +61,7 @@ func apis() [19]api {
 		{keyOffsetForLeaderEpoch, 0, 4, 0, 4},
 		{keyDescribeConfigs, 0, 4, 0, 4},
 		{keyDeleteGroups, 0, 3, 0, 2},
+		{keyOffsetDelete, 0, 0, 0, newest},
 		{keyDescribeCluster, 0, 2, 0, 0},
 	}
 }

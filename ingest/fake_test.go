@@ -313,3 +313,19 @@ func (noGroups) OffsetFetch(context.Context, *kmsg.OffsetFetchRequest) *kmsg.Off
 func (noGroups) DeleteGroups(context.Context, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
 	return kmsg.NewPtrDeleteGroupsResponse()
 }
+
+func (noGroups) DescribeGroups(context.Context, *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+	return kmsg.NewPtrDescribeGroupsResponse()
+}
+
+func (noGroups) ListGroups(context.Context, *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
+	resp := kmsg.NewPtrListGroupsResponse()
+	resp.ErrorCode = groupsReached
+	return resp
+}
+
+func (noGroups) OffsetDelete(context.Context, *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse {
+	resp := kmsg.NewPtrOffsetDeleteResponse()
+	resp.ErrorCode = groupsReached
+	return resp
+}

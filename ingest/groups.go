@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Groups (keys 8, 9, 11-14, 42) are the coordinator's: it gets the request as it came, answers in the protocol's structs
+// Groups (keys 8, 9, 11-16, 42, 47) are the coordinator's: it gets the request as it came, answers in the protocol's structs
 // and decides their error codes. Here the codes are only counted.
 
 // maxRebalance bounds how long a member may hold a rebalance up, as sessions are bounded. Kafka has no bound: consumers
@@ -119,6 +119,50 @@ func (s *Server) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest
 	resp := s.deps.Groups.DeleteGroups(ctx, req)
 	for _, g := range resp.Groups {
 		s.refuse(keyDeleteGroups, code(g.ErrorCode))
+	}
+	return resp
+}
+
+// groupOperations is what is allowed on a group while there are no ACLs, as bits: read, delete, describe, describe configs, alter
+// configs (KIP-430).
+const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
+
+func (s *Server) describeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+	req.Groups = distinct(req.Groups)
+	resp := s.deps.Groups.DescribeGroups(ctx, req)
+	for i := range resp.Groups {
+		g := &resp.Groups[i]
+		s.refuse(keyDescribeGroups, code(g.ErrorCode))
+		if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
+			g.AuthorizedOperations = groupOperations
+		}
+	}
+	return resp
+}
+
+// distinct drops repetitions: a group asked for twice is told once, each answer may be large.
+func distinct(names []string) []string {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(names, func(name string) bool {
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
+}
+
+func (s *Server) listGroups(ctx context.Context, req *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
+	resp := s.deps.Groups.ListGroups(ctx, req)
+	s.refuse(keyListGroups, code(resp.ErrorCode))
+	return resp
+}
+
+func (s *Server) offsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse {
+	resp := s.deps.Groups.OffsetDelete(ctx, req)
+	s.refuse(keyOffsetDelete, code(resp.ErrorCode))
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			s.refuse(keyOffsetDelete, code(p.ErrorCode))
+		}
 	}
 	return resp
 }

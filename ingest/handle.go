@@ -124,6 +124,12 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 		return s.offsetFetch(ctx, msg)
 	case *kmsg.DeleteGroupsRequest:
 		return s.deleteGroups(ctx, msg)
+	case *kmsg.DescribeGroupsRequest:
+		return s.describeGroups(ctx, msg)
+	case *kmsg.ListGroupsRequest:
+		return s.listGroups(ctx, msg)
+	case *kmsg.OffsetDeleteRequest:
+		return s.offsetDelete(ctx, msg)
 	default:
 		return nil
 	}

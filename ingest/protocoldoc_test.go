@@ -33,7 +33,6 @@ func notServed() []struct {
 		why  string
 	}{
 		{[]int16{4, 5, 6, 7, 52, 53, 54, 55, 56, 57, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82, 94}, "between brokers and controllers: agents share a log in the store, and have no quorum and no replicas"},
-		{[]int16{15, 16, 47}, "planned: group administration"},
 		{[]int16{17, 36, 50, 51}, "planned: SASL. Until then agents listen where every client is trusted"},
 		{[]int16{21, 33, 37, 44, 74, 75}, "planned: topic administration"},
 		{[]int16{24, 25, 26, 28, 65, 66}, "planned: transactions. InitProducerId with a transactional id is refused with 53"},

@@ -95,6 +95,12 @@ func schemaOf(key int16) ([]field, bool) {
 		return fields(i32().since(3), structs(str(), structs(i32(), i32().since(2), i32()))), true
 	case keyDescribeConfigs:
 		return fields(structs(i8(), str(), nlistOf(str())), boolean().since(1), boolean().since(3)), true
+	case keyDescribeGroups:
+		return fields(listOf(str()), boolean().since(3)), true
+	case keyListGroups:
+		return fields(listOf(str()).since(4), listOf(str()).since(5)), true
+	case keyOffsetDelete:
+		return fields(str(), structs(str(), structs(i32()))), true
 	case keyDeleteGroups:
 		return fields(listOf(str())), true
 	case keyDescribeCluster:
