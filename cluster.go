@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
@@ -145,19 +146,35 @@ func (a *Agent) work(ctx context.Context, j *joined, client *peer.Client) error 
 	read := make(chan error, 1)
 	go func() { read <- j.reader.Run(reading) }()
 
-	if err = a.sealBefore(ctx, j); err == nil {
+	if err = a.sealBefore(ctx, j, client); err == nil {
 		err = a.sessions(ctx, j)
 	}
 	stopReading()
 	return errors.Join(stopped(ctx, err), <-read)
 }
 
+// ErrAddressTaken says that another agent of the cluster is at work at the address that this one advertises; the text says which.
+var ErrAddressTaken = errors.New("another agent is at work at this address")
+
+const (
+	// aliveLimit is for one sign of life of an agent at this one's address.
+	aliveLimit = 2 * time.Second
+	// takenTries and takenEvery say how long such an agent has to be seen before this one gives way: six seconds. Whoever does not live any
+	// more is off the list of members by then, and what answered where it had been reached is another one.
+	takenTries = 12
+	takenEvery = 500 * time.Millisecond
+)
+
 // sealBefore ends the sessions of the process that had this agent's address before it, and cannot live any more: its claims would hold
-// topics until the cluster takes it for dead.
-func (a *Agent) sealBefore(ctx context.Context, j *joined) error {
+// topics until the cluster takes it for dead. One that answers lives, and was given the same address: ErrAddressTaken, unless it is about
+// to leave. Which of two that start at the same moment is the first, nobody can tell: they seal each other's session once.
+func (a *Agent) sealBefore(ctx context.Context, j *joined, client *peer.Client) error {
 	for _, s := range j.view.Sessions() {
 		if s.Sealed || s.Agent.Address != a.advertised() {
 			continue
+		}
+		if err := a.awaitGone(ctx, j, client, s); err != nil {
+			return err
 		}
 		if err := a.seal(ctx, j.node, s.ID); err != nil {
 			return fmt.Errorf("seal session %d of the agent that was at this address before: %w", s.ID, err)
@@ -165,4 +182,30 @@ func (a *Agent) sealBefore(ctx context.Context, j *joined) error {
 		a.log.InfoContext(ctx, "sealed the session of the agent that was at this address before", "session", uint64(s.ID), "address", s.Agent.Address)
 	}
 	return nil
+}
+
+// awaitGone returns nil once the agent of a session at this agent's address does not answer: at once, where a process has taken the place of
+// one that was killed.
+func (a *Agent) awaitGone(ctx context.Context, j *joined, client *peer.Client, s metadata.Session) error {
+	for tries := 0; ; tries++ {
+		m, known := j.node.Members().BySession(uint64(s.ID))
+		if !known || m.Peer == a.owner().Peer || !lives(ctx, client, m.Peer) {
+			return nil
+		}
+		if !m.Draining && tries >= takenTries {
+			return fmt.Errorf("advertise %q: %w: session %d, reached by other agents at %s, its admin address %q: give this agent another with --advertise, or stop that one",
+				s.Agent.Address, ErrAddressTaken, s.ID, m.Peer, s.Agent.HTTP)
+		}
+		if err := sleep(ctx, takenEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// lives reports whether an agent of the cluster answers at a peer address.
+func lives(ctx context.Context, client *peer.Client, addr string) bool {
+	call, cancel := context.WithTimeout(ctx, aliveLimit)
+	defer cancel()
+	_, err := client.Confirm(call, addr)
+	return err == nil
 }

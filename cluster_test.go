@@ -243,6 +243,41 @@ func TestAnAgentWithAnotherSecretEnds(t *testing.T) {
 	members(t, 2, a)
 }
 
+// Two agents that tell clients the same address would send them to either. The second is told which is the first, and leaves it alone;
+// once that is gone, the address is free.
+func TestAnAddressThatAnotherAgentHasIsRefused(t *testing.T) {
+	t.Parallel()
+	store := objectstore.NewMemory(time.Now)
+	addr := freePort(t)
+	first := start(t, store, func(c *barge.Config) { c.Listen = addr })
+	third := start(t, store, nil)
+	members(t, 2, first, third)
+	cfg := barge.DefaultConfig()
+	cfg.Listen, cfg.HTTP, cfg.Advertise = "127.0.0.1:0", "", addr
+	second, err := barge.New(cfg, barge.Parts{
+		Logger: slog.New(slog.DiscardHandler), Env: func(string) string { return "" }, Now: time.Now, Seed: 9, Store: store,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = second.Run(ctx)
+	if !errors.Is(err, barge.ErrAddressTaken) || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), first.HTTPAddr()) || !strings.Contains(err.Error(), "--advertise") {
+		t.Errorf("the second agent ended with %v", err)
+	}
+	members(t, 2, first, third)
+	produce(t, first, "logs", 0, 10)
+	if strings.Contains(metrics(t, first), "\nbarge_sessions_reopened_total 1\n") {
+		t.Error("the first agent's session was sealed")
+	}
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	heir := start(t, store, func(c *barge.Config) { c.Listen = addr })
+	consume(t, heir, "logs", 10)
+}
+
 // The one that sequences loses its followers, and the log to one of them, without hearing of it. It serves on as a follower.
 func TestADeposedSequencerGoesOnAsAFollower(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,6 +105,13 @@ func unspecified(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
+// reachable tells an address that others can be told to connect to.
+func reachable(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && !unspecified(host) && portErr == nil && n > 0
+}
+
 // maxRequestBytes is the most one WAL object holds, and a request is never split over objects.
 const maxRequestBytes = 100 << 20
 
@@ -117,13 +125,13 @@ func (c Config) Validate() error {
 	if err := CheckMetadata(c.Metadata); err != nil {
 		bad("metadata: %w", err) // its value may hold a password
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
 		bad("listen %q: want host:port: %w", c.Listen, err)
+	} else if c.Advertise == "" && unspecified(host) {
+		bad("listen %q: clients cannot be told to connect to every address: add the one they reach as advertise", c.Listen)
 	}
-	if c.Advertise != "" {
-		if host, _, err := net.SplitHostPort(c.Advertise); err != nil || host == "" {
-			bad("advertise %q: want the host:port that clients can reach", c.Advertise)
-		}
+	if c.Advertise != "" && !reachable(c.Advertise) {
+		bad("advertise %q: want the host:port that clients can reach", c.Advertise)
 	}
 	if c.HTTP != "" {
 		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
@@ -135,10 +143,8 @@ func (c Config) Validate() error {
 	} else if c.PeerAdvertise == "" && unspecified(host) {
 		bad("peer %q: other agents cannot be told to connect to every address: add the one they reach as peer-advertise", c.Peer)
 	}
-	if c.PeerAdvertise != "" {
-		if host, port, err := net.SplitHostPort(c.PeerAdvertise); err != nil || unspecified(host) || port == "" || port == "0" {
-			bad("peer-advertise %q: want the host:port that other agents can reach", c.PeerAdvertise)
-		}
+	if c.PeerAdvertise != "" && !reachable(c.PeerAdvertise) {
+		bad("peer-advertise %q: want the host:port that other agents can reach", c.PeerAdvertise)
 	}
 	if c.ClusterSecret != "" && (!strings.HasPrefix(c.ClusterSecret, secretFilePrefix) || c.ClusterSecret == secretFilePrefix) {
 		bad("cluster-secret: want file:/path of a file that all agents of the cluster have, not the secret itself")

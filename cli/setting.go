@@ -148,7 +148,7 @@ func demoSettings() []setting {
 		seedSetting(),
 	}
 	shared := map[string]bool{
-		"listen": true, "http": true, "flush-interval": true, "flush-bytes": true, "table-commit-interval": true,
+		"listen": true, "advertise": true, "http": true, "flush-interval": true, "flush-bytes": true, "table-commit-interval": true,
 		"release-grace": true, "log-format": true, "log-level": true,
 	}
 	for _, s := range agentSettings() {

@@ -13,16 +13,16 @@ const (
 )
 
 // findCoordinator answers key 10, versions 0-6; from v4 for many keys at once (KIP-699).
-func (s *Server) findCoordinator(ctx context.Context, c caller, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
+func (s *Server) findCoordinator(ctx context.Context, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	if req.Version < 4 {
-		found := s.coordinator(ctx, c, req.CoordinatorType, req.CoordinatorKey)
+		found := s.coordinator(ctx, req.CoordinatorType, req.CoordinatorKey)
 		resp.ErrorCode, resp.ErrorMessage = found.ErrorCode, found.ErrorMessage
 		resp.NodeID, resp.Host, resp.Port = found.NodeID, found.Host, found.Port
 		return resp
 	}
 	for _, key := range req.CoordinatorKeys {
-		resp.Coordinators = append(resp.Coordinators, s.coordinator(ctx, c, req.CoordinatorType, key))
+		resp.Coordinators = append(resp.Coordinators, s.coordinator(ctx, req.CoordinatorType, key))
 	}
 	return resp
 }
@@ -30,7 +30,7 @@ func (s *Server) findCoordinator(ctx context.Context, c caller, req *kmsg.FindCo
 // coordinator finds the coordinator of one key. That of transactions, which are not served, is always this agent: the
 // client then hears why from InitProducerId, and not that it should retry. A group is sent to the agent that holds it, and
 // never to another one for want of it.
-func (s *Server) coordinator(ctx context.Context, c caller, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+func (s *Server) coordinator(ctx context.Context, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	out := kmsg.NewFindCoordinatorResponseCoordinator()
 	out.Key = key
 	out.NodeID, out.Port = -1, -1
@@ -38,7 +38,7 @@ func (s *Server) coordinator(ctx context.Context, c caller, kind int8, key strin
 		out.ErrorCode, out.ErrorMessage = s.refuse(keyFindCoordinator, code), &message
 		return out
 	}
-	node, at := s.cfg.NodeID, c.self
+	node, at := s.cfg.NodeID, s.advertised
 	switch {
 	case kind == coordinateTxn:
 	case kind != coordinateGroup:
@@ -60,9 +60,9 @@ func (s *Server) coordinator(ctx context.Context, c caller, kind int8, key strin
 }
 
 // describeCluster answers key 60, versions 0-2, with the brokers that Metadata tells.
-func (s *Server) describeCluster(c caller, req *kmsg.DescribeClusterRequest) *kmsg.DescribeClusterResponse {
+func (s *Server) describeCluster(req *kmsg.DescribeClusterRequest) *kmsg.DescribeClusterResponse {
 	resp := kmsg.NewPtrDescribeClusterResponse()
-	agents := s.cluster(c)
+	agents := s.cluster()
 	resp.ClusterID = s.cfg.ClusterID
 	resp.ClusterAuthorizedOperations = notAsked
 	resp.ControllerID = agents.controller(s.cfg.NodeID)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -119,8 +120,9 @@ func splitAdvertise(hostport string) (host string, port int32, err error) {
 		return "", 0, err
 	}
 	n, err := strconv.ParseUint(p, 10, 16)
-	if err != nil || host == "" {
-		return "", 0, fmt.Errorf("want host:port that clients can reach")
+	ip, ipErr := netip.ParseAddr(host)
+	if err != nil || host == "" || ipErr == nil && ip.IsUnspecified() {
+		return "", 0, errors.New("want host:port that clients can reach")
 	}
 	return host, int32(n), nil
 }

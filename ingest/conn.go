@@ -37,7 +37,6 @@ type conn struct {
 	in   *frameReader
 	addr netip.Addr // of the peer
 	host string     // the same, for group membership
-	self endpoint   // as this peer is told
 
 	draining context.Context // ends when the server is told to stop
 	work     context.Context // ends when in-flight work has to be given up
@@ -106,7 +105,6 @@ func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
 		in:       newFrameReader(nc),
 		addr:     addressOf(nc),
 		host:     "/" + addressOf(nc).String(),
-		self:     s.tell(nc),
 		draining: draining,
 		work:     hard,
 		memory:   newByteBudget(s.cfg.ConnectionBytes),
@@ -119,7 +117,7 @@ func newConn(draining, hard context.Context, s *Server, nc net.Conn) *conn {
 
 // caller is who sent req.
 func (c *conn) caller(req *request) caller {
-	return caller{id: req.clientID, addr: c.addr, self: c.self}
+	return caller{id: req.clientID, addr: c.addr}
 }
 
 // longAgo as a deadline interrupts at once, whatever clock is injected.

@@ -41,7 +41,7 @@ type destinations struct {
 }
 
 func (s *Server) destinations(c caller) destinations {
-	agents := s.cluster(c)
+	agents := s.cluster()
 	place, _ := s.place(c, agents)
 	return destinations{agents, place}
 }

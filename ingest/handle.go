@@ -107,9 +107,9 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 	case *kmsg.DescribeConfigsRequest:
 		return s.describeConfigs(ctx, msg)
 	case *kmsg.DescribeClusterRequest:
-		return s.describeCluster(c.caller(req), msg)
+		return s.describeCluster(msg)
 	case *kmsg.FindCoordinatorRequest:
-		return s.findCoordinator(ctx, c.caller(req), msg)
+		return s.findCoordinator(ctx, msg)
 	case *kmsg.JoinGroupRequest:
 		return s.joinGroup(ctx, msg, req.clientID, c.host)
 	case *kmsg.SyncGroupRequest:

@@ -20,7 +20,6 @@ type Coordinators interface {
 type caller struct {
 	id   string     // client.id
 	addr netip.Addr // of the peer
-	self endpoint   // where this peer is told to find this agent
 }
 
 // cluster is the agents as one answer tells them.
@@ -31,11 +30,10 @@ type cluster struct {
 }
 
 // cluster gathers what this agent knows of the others. It leaves itself out while it drains, or has lost the one who orders
-// the log, as long as there is anybody else: what it can not serve soon, others can. It is told where it is reached by this
-// caller, others as they say themselves.
-func (s *Server) cluster(c caller) cluster {
+// the log, as long as there is anybody else: what it can not serve soon, others can.
+func (s *Server) cluster() cluster {
 	self := routing.Member{Session: uint64(s.cfg.NodeID), Kafka: s.advertised.String()}
-	out := cluster{endpoints: map[int32]endpoint{s.cfg.NodeID: c.self}}
+	out := cluster{endpoints: map[int32]endpoint{s.cfg.NodeID: s.advertised}}
 	others := 0
 	var members []routing.Member
 	if s.deps.Members != nil {

@@ -36,7 +36,7 @@ const (
 // (KIP-516).
 func (s *Server) metadata(ctx context.Context, c caller, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
 	resp := kmsg.NewPtrMetadataResponse()
-	agents := s.cluster(c)
+	agents := s.cluster()
 	for _, m := range agents.live {
 		b := kmsg.NewMetadataResponseBroker()
 		at := agents.endpoints[m.NodeID()]

@@ -246,20 +246,6 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 	return ln, nil
 }
 
-// tell returns the endpoint that the client behind nc is told: the advertised one, or, where that is every address of
-// the machine (a listener on 0.0.0.0 and no Config.Advertise), the one the client has reached.
-func (s *Server) tell(nc net.Conn) endpoint {
-	ip, err := netip.ParseAddr(s.advertised.host)
-	if err != nil || !ip.IsUnspecified() {
-		return s.advertised
-	}
-	local, err := netip.ParseAddrPort(nc.LocalAddr().String())
-	if err != nil {
-		return s.advertised
-	}
-	return endpoint{local.Addr().Unmap().String(), s.advertised.port}
-}
-
 // accept hands every admitted connection to serve until the listener is closed by ctx's end.
 func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(net.Conn, netip.Addr)) error {
 	pause := time.Duration(0)
