@@ -120,7 +120,7 @@ func TestBadStoresAreRefusedByName(t *testing.T) {
 // client makes a franz-go producer that tells of each failure at once.
 func client(t *testing.T, brokers string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers), kgo.AllowAutoTopicCreation()}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.AllowAutoTopicCreation()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
