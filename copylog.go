@@ -122,7 +122,7 @@ func (m *mover) take(ctx context.Context) error {
 			return fmt.Errorf("session %d of the agent at %q is open; stop that agent, or, if it was killed, force the copy: %w", s.ID, s.Agent.Address, ErrLogInUse)
 		}
 	}
-	acquired, err := m.source.Acquire(ctx, copyOwner)
+	acquired, err := m.source.Acquire(ctx, copyOwner, 0)
 	if err != nil {
 		return err
 	}

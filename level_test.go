@@ -23,7 +23,7 @@ func appendEntry(t *testing.T, store objectstore.Store, serial byte, commands ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	acquired, err := log.Acquire(t.Context(), "another")
+	acquired, err := log.Acquire(t.Context(), "another", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func TestARepeatedAppendDoesNotAnswerALaterQuestion(t *testing.T) {
 		committed := make(chan error, 1)
 		r.Submit(OpenSession{}, func(_ Result, err error) { committed <- err })
 		synctest.Wait()
-		if _, err := log.Acquire(t.Context(), "agent-b"); err != nil {
+		if _, err := log.Acquire(t.Context(), "agent-b", 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Confirm(t.Context()); !errors.Is(err, ErrEnded) {

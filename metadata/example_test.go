@@ -15,7 +15,7 @@ func ExampleSequencerCore() {
 	ctx := context.Background()
 	log, view, now := metadata.NewMemoryLog(), metadata.NewView(), int64(0)
 	sleep := func(_ context.Context, d time.Duration) error { now += d.Milliseconds(); return nil }
-	start, err := metadata.TakeOver(ctx, log, view, "agent-a", sleep, slog.New(slog.DiscardHandler))
+	start, err := metadata.TakeOver(ctx, log, view, "agent-a", 0, sleep, slog.New(slog.DiscardHandler))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -69,7 +69,7 @@ func (g growing) Newest(ctx context.Context) (metadata.Acquired, error) {
 // Entries beyond the end that a follower was told are nothing wrong: only a sequencer is fenced by them.
 func TestFollowEndsWhereItWasTold(t *testing.T) {
 	log := metadata.NewMemoryLog()
-	start, err := log.Acquire(t.Context(), "a")
+	start, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestFollowTellsAMissingSlot(t *testing.T) {
 		return log
 	}
 	log := open()
-	a, err := log.Acquire(t.Context(), "a")
+	a, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestObjectsInEntriesAreReadByTheirKeys(t *testing.T) {
 	log, plain := NewMemoryLog(), objectstore.NewMemory(nil)
-	acquired, err := log.Acquire(t.Context(), "x")
+	acquired, err := log.Acquire(t.Context(), "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

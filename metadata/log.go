@@ -24,12 +24,14 @@ var ErrEntryTooLarge = errors.New("log entry too large")
 type Log interface {
 	// Acquire takes a new term, higher than every earlier one. After it returns, no Append of a lower term can succeed.
 	// Of callers that race, several may return, each with its own term; only the highest can append. owner is what Hint
-	// tells others, at most MaxOwnerBytes. The caller loads Acquired.Snapshot, reads [SnapshotSeq, Next) and then appends
-	// at Next. ErrFenced: another owner took a term while this call was under way, or the log was truncated past what it had
-	// found; call again, unless the other one will do. ErrCorrupt: no snapshot is
+	// tells others, at most MaxOwnerBytes. Where unless is not 0, no term is taken once another owner has that one or a newer:
+	// who claims because the holder of a term has gone does not mean the one who came after it. The caller loads
+	// Acquired.Snapshot, reads [SnapshotSeq, Next) and then appends at Next. ErrFenced: another owner has such a term, or took
+	// one while this call was under way, or the log was truncated past what it had found; call again, with another unless,
+	// if the other one will not do. ErrCorrupt: no snapshot is
 	// usable or a slot is damaged; a human is needed. Any other error: no term was taken that the caller may use, though
 	// a claim may still land and end somebody's term; call again.
-	Acquire(ctx context.Context, owner string) (Acquired, error)
+	Acquire(ctx context.Context, owner string, unless uint64) (Acquired, error)
 
 	// Newest is the start of a reader, with the meaning Acquired has there: the newest usable snapshot, the end of the log at
 	// some moment after the call began, and the term of its newest slot, 0 where nobody has acquired yet. It writes

@@ -65,7 +65,7 @@ func (m *MemoryLog) CorruptNewestSnapshot() {
 }
 
 // Acquire implements Log. It writes a claim, as bucketlog does.
-func (m *MemoryLog) Acquire(ctx context.Context, owner string) (Acquired, error) {
+func (m *MemoryLog) Acquire(ctx context.Context, owner string, unless uint64) (Acquired, error) {
 	if err := ctx.Err(); err != nil {
 		return Acquired{}, fmt.Errorf("acquire log: %w", err)
 	}
@@ -77,6 +77,9 @@ func (m *MemoryLog) Acquire(ctx context.Context, owner string) (Acquired, error)
 	got, err := m.newest()
 	if err != nil {
 		return Acquired{}, fmt.Errorf("acquire log: %w", err)
+	}
+	if unless > 0 && m.term >= unless && m.owner != owner {
+		return Acquired{}, fmt.Errorf("acquire log: %q has term %d already: %w", m.owner, m.term, ErrFenced)
 	}
 	m.term++
 	m.owner = owner

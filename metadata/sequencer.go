@@ -13,6 +13,7 @@ import (
 // SequencerConfig holds a Sequencer's settings. Zero values take the defaults.
 type SequencerConfig struct {
 	Owner             string        // what Hint tells others about this agent
+	Unless            uint64        // another owner has this term or a newer one: Run does not take the log, and returns ErrFenced; 0 takes it from anybody
 	EntryBytes        int           // commands put in one entry, default 1 MiB; one command may be larger alone
 	EntryCommands     int           // default 4,096
 	QueueCommands     int           // commands that wait for an append, default 10,000; Submit and Do wait for room
@@ -269,7 +270,7 @@ func (s *Sequencer) Run(ctx context.Context) error {
 // open takes the log and catches the View up to its end.
 func (s *Sequencer) open(ctx context.Context) (*SequencerCore, error) {
 	began := s.now()
-	start, err := TakeOver(ctx, s.log, s.view, s.cfg.Owner, pause, s.out)
+	start, err := TakeOver(ctx, s.log, s.view, s.cfg.Owner, s.cfg.Unless, pause, s.out)
 	if err != nil {
 		return nil, err
 	}

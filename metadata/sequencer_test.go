@@ -127,7 +127,7 @@ func TestRestartShowsTheSameState(t *testing.T) {
 		again.do(AllocateProducerIDs{Count: 3})
 		again.end()
 	}
-	acquired, err := log.Acquire(t.Context(), "x")
+	acquired, err := log.Acquire(t.Context(), "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -453,7 +453,7 @@ func TestEntryTimeNeverGoesBack(t *testing.T) {
 
 func TestDamagedLogStopsTheStart(t *testing.T) {
 	log := NewMemoryLog()
-	acquired, err := log.Acquire(t.Context(), "x")
+	acquired, err := log.Acquire(t.Context(), "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,7 +474,7 @@ func TestNewerLevelStopsTheStart(t *testing.T) {
 	snapshot.Apply(future)
 	for _, bySnapshot := range []bool{false, true} {
 		log := NewMemoryLog()
-		acquired, err := log.Acquire(t.Context(), "x")
+		acquired, err := log.Acquire(t.Context(), "x", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -496,7 +496,7 @@ func TestNewerLevelStopsTheStart(t *testing.T) {
 
 func TestSnapshotOfAnotherSeqStopsTheStart(t *testing.T) {
 	log := NewMemoryLog()
-	acquired, err := log.Acquire(t.Context(), "x")
+	acquired, err := log.Acquire(t.Context(), "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ type TakenOver struct {
 
 const acquireTries = 5
 
-// TakeOver acquires log for owner and catches view up to its end, in the caller's goroutine. A View that is empty, or lies
+// TakeOver acquires log for owner, unless as in Log.Acquire, and catches view up to its end, in the caller's goroutine. A View that is empty, or lies
 // before the newest snapshot, gets the whole at once; one that has followed the log gets the entries it lacks. sleep waits,
 // or returns ctx's error: Acquire is tried five times where its error allows that, 100 ms apart and doubling, and a lagging
 // Read until it does not lag any more.
@@ -25,10 +25,10 @@ const acquireTries = 5
 // Errors: those of Log.Acquire and Log.Read, ErrCorrupt among them; ErrFenced - somebody took the log meanwhile; ErrNewer - the log
 // is beyond this barge.
 func TakeOver(
-	ctx context.Context, log Log, view *View, owner string, sleep func(context.Context, time.Duration) error, out *slog.Logger,
+	ctx context.Context, log Log, view *View, owner string, unless uint64, sleep func(context.Context, time.Duration) error, out *slog.Logger,
 ) (TakenOver, error) {
 	t := takeover{log: log, view: view, sleep: sleep, out: out}
-	acquired, err := t.acquire(ctx, owner)
+	acquired, err := t.acquire(ctx, owner, unless)
 	if err != nil {
 		return TakenOver{}, err
 	}
@@ -50,9 +50,9 @@ type takeover struct {
 }
 
 // acquire asks again where the log says so; a store that stays away is the caller's to hear about.
-func (t *takeover) acquire(ctx context.Context, owner string) (Acquired, error) {
+func (t *takeover) acquire(ctx context.Context, owner string, unless uint64) (Acquired, error) {
 	for try := 0; ; try++ {
-		acquired, err := t.log.Acquire(ctx, owner)
+		acquired, err := t.log.Acquire(ctx, owner, unless)
 		if err == nil {
 			return acquired, nil
 		}

@@ -112,7 +112,7 @@ func (a *agent) name() string {
 // start is what barge.Agent does from taking the log to taking requests.
 func (a *agent) start(*task) {
 	ctx := a.w.ctx
-	start, err := metadata.TakeOver(ctx, a.log, a.view, a.label(), a.w.sleep, a.w.discard)
+	start, err := metadata.TakeOver(ctx, a.log, a.view, a.label(), 0, a.w.sleep, a.w.discard)
 	if err != nil {
 		if corrupt(err) {
 			a.w.fault("rest", "%s can not take the log over: %v", a.label(), err)
@@ -381,10 +381,10 @@ type recordedLog struct {
 }
 
 // Acquire implements metadata.Log.
-func (l *recordedLog) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
+func (l *recordedLog) Acquire(ctx context.Context, owner string, unless uint64) (metadata.Acquired, error) {
 	began := l.w.steps
 	l.w.logged(LogCall{Op: LogTry, Agent: l.agent, Began: began})
-	got, err := l.Log.Acquire(ctx, owner)
+	got, err := l.Log.Acquire(ctx, owner, unless)
 	l.w.logged(LogCall{Op: LogAcquire, Agent: l.agent, Term: got.Term, Seq: got.Next, Began: began, OK: err == nil})
 	return got, err
 }

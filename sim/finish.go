@@ -393,7 +393,7 @@ func (w *world) splice() {
 		w.fault("rest", "%v", err)
 		return
 	}
-	got, err := foreign.Acquire(ctx, "other")
+	got, err := foreign.Acquire(ctx, "other", 0)
 	if err == nil {
 		err = foreign.Append(ctx, got.Term, got.Next, [16]byte{1}, nil)
 	}

@@ -89,7 +89,7 @@ func (n *node) carryOut(actions []replica.Action) {
 		case replica.AcquireAction:
 			ctx, cancel := context.WithCancel(w.ctx)
 			n.cancel = cancel
-			w.spawn(a, "acquire", func(*task) { n.acquire(ctx) })
+			w.spawn(a, "acquire", func(*task) { n.acquire(ctx, act.Unless) })
 		case replica.CheckAction:
 			a.seq.ask(func(error) {})
 		case replica.StopSequencerAction:
@@ -157,13 +157,13 @@ func (n *node) read(act replica.ReadAction) error {
 // acquire takes the log over.
 //
 //nolint:contextcheck // what comes of it outlives the call
-func (n *node) acquire(ctx context.Context) {
+func (n *node) acquire(ctx context.Context, unless uint64) {
 	a := n.a
 	sleep := func(ctx context.Context, d time.Duration) error {
 		_ = a.w.sleep(ctx, d)
 		return ctx.Err()
 	}
-	start, err := metadata.TakeOver(ctx, a.log, a.view, metadata.Owner{Kafka: a.kafka(), Peer: a.address()}.String(), sleep, a.w.discard)
+	start, err := metadata.TakeOver(ctx, a.log, a.view, metadata.Owner{Kafka: a.kafka(), Peer: a.address()}.String(), unless, sleep, a.w.discard)
 	if err == nil {
 		err = ctx.Err()
 	}

@@ -83,7 +83,7 @@ func zoneName(i int) string { return string(rune('a' + i)) }
 
 // takeOver makes the cluster's view what the log holds and begins a term.
 func (c *cluster) takeOver(ctx context.Context) error {
-	start, err := metadata.TakeOver(ctx, c.log, c.view, "scale", noSleep, discard())
+	start, err := metadata.TakeOver(ctx, c.log, c.view, "scale", 0, noSleep, discard())
 	if err != nil {
 		return err
 	}

@@ -298,7 +298,7 @@ func fence(t *testing.T, store objectstore.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Acquire(t.Context(), "other"); err != nil {
+	if _, err := log.Acquire(t.Context(), "other", 0); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -31,15 +31,16 @@ type base struct {
 
 // end is the first free slot and what a claim there must know.
 type end struct {
-	next uint64
-	term uint64 // of the newest slot, or of the snapshot if that is higher
-	prev hash   // of slot next-1
-	hole bool   // the listing shows slots beyond next
+	next  uint64
+	term  uint64 // of the newest slot, or of the snapshot if that is higher
+	owner string // of the newest slot where that is a claim
+	prev  hash   // of slot next-1
+	hole  bool   // the listing shows slots beyond next
 }
 
 // Acquire implements metadata.Log: load the newest usable snapshot, probe forward from it, put a claim in the first free
 // slot; where an entry was faster, take its slot into account and try the next, and where another's claim was, give up.
-func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
+func (l *Log) Acquire(ctx context.Context, owner string, unless uint64) (metadata.Acquired, error) {
 	if len(owner) > metadata.MaxOwnerBytes {
 		return metadata.Acquired{}, fmt.Errorf("acquire %s: owner of %d bytes, at most %d", l.cfg.Prefix, len(owner), metadata.MaxOwnerBytes)
 	}
@@ -57,7 +58,7 @@ func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, err
 			break
 		}
 		var t tip
-		if t, err = l.claim(ctx, at, owner); errors.Is(err, metadata.ErrCorrupt) {
+		if t, err = l.claim(ctx, at, owner, unless); errors.Is(err, metadata.ErrCorrupt) {
 			if err = l.overtaken(ctx, from.seq, err); errors.Is(err, errMoved) {
 				continue
 			}
@@ -182,7 +183,7 @@ func (l *Log) probe(ctx context.Context, from base) (end, error) {
 	if err != nil {
 		return end{}, err
 	}
-	at.term, at.prev = max(at.term, newest.term), sum
+	at.term, at.owner, at.prev = max(at.term, newest.term), newest.claimant(), sum
 	return at, nil
 }
 
@@ -208,13 +209,16 @@ func (l *Log) closeHole(ctx context.Context, at end) (end, error) {
 }
 
 // claim writes a claim into the first free slot from at on and returns the tip behind it.
-func (l *Log) claim(ctx context.Context, at end, owner string) (tip, error) {
+func (l *Log) claim(ctx context.Context, at end, owner string, unless uint64) (tip, error) {
 	id := l.newID()
 	tries := 0
 	for {
 		var err error
 		if at, err = l.closeHole(ctx, at); err != nil {
 			return tip{}, err
+		}
+		if unless > 0 && at.term >= unless && at.owner != owner {
+			return tip{}, fmt.Errorf("term %d is taken already: %w", at.term, metadata.ErrFenced)
 		}
 		claim := slot{kind: kindClaim, term: max(at.term, l.currentTip().term) + 1, seq: at.next, id: id, prev: at.prev, owner: owner}
 		frame := encodeSlot(claim)
@@ -256,7 +260,15 @@ func (at end) past(held slot, sum hash) (end, error) {
 		return end{}, fmt.Errorf("slot %d of term %d does not follow slot %d of term %d: %w",
 			at.next, held.term, at.next-1, at.term, metadata.ErrCorrupt)
 	}
-	return end{next: at.next + 1, term: held.term, prev: sum, hole: at.hole}, nil
+	return end{next: at.next + 1, term: held.term, owner: held.claimant(), prev: sum, hole: at.hole}, nil
+}
+
+// claimant is the owner of a claim, "" of an entry.
+func (s slot) claimant() string {
+	if s.kind != kindClaim {
+		return ""
+	}
+	return s.owner
 }
 
 // filledBeyond tells whether the listing shows slots at or after next.

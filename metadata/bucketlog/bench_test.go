@@ -22,7 +22,7 @@ func BenchmarkAppend(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			got, err := log.Acquire(b.Context(), "bench")
+			got, err := log.Acquire(b.Context(), "bench", 0)
 			if err != nil {
 				b.Fatal(err)
 			}

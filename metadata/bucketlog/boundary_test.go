@@ -12,7 +12,7 @@ import (
 
 func mustAcquire(t *testing.T, log *Log, owner string) metadata.Acquired {
 	t.Helper()
-	got, err := log.Acquire(t.Context(), owner)
+	got, err := log.Acquire(t.Context(), owner, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestClaimBelowTheBoundaryDoesNotCount(t *testing.T) {
 		return nil, nil
 	}
 	slow := open(t, store, 2)
-	if got, err := slow.Acquire(t.Context(), "slow"); !errors.Is(err, metadata.ErrFenced) {
+	if got, err := slow.Acquire(t.Context(), "slow", 0); !errors.Is(err, metadata.ErrFenced) {
 		t.Fatalf("acquired %+v, %v", got, err)
 	}
 	got := mustAcquire(t, slow, "slow")

@@ -31,10 +31,10 @@ func Example() {
 	}
 
 	first, second := open(), open()
-	a, _ := first.Acquire(ctx, "agent-1:9092")
+	a, _ := first.Acquire(ctx, "agent-1:9092", 0)
 	fmt.Println("append:", first.Append(ctx, a.Term, a.Next, newID(), []byte("hello")))
 
-	b, _ := second.Acquire(ctx, "agent-2:9092")
+	b, _ := second.Acquire(ctx, "agent-2:9092", 0)
 	err := first.Append(ctx, a.Term, a.Next+1, newID(), []byte("too late"))
 	fmt.Println("fenced:", errors.Is(err, metadata.ErrFenced))
 

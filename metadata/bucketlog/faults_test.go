@@ -147,7 +147,7 @@ func TestLateClaimEndsATerm(t *testing.T) {
 	a := mustAcquire(t, log, "a")
 	next := mustFill(t, log, a.Term, a.Next, 2)
 	store.Script(objectstore.OpCreate, storetest.Late, storetest.Late, storetest.Late)
-	if _, err := open(t, store, 2).Acquire(t.Context(), "gone"); !errors.Is(err, objectstore.ErrUnknown) {
+	if _, err := open(t, store, 2).Acquire(t.Context(), "gone", 0); !errors.Is(err, objectstore.ErrUnknown) {
 		t.Fatalf("acquire: %v", err)
 	}
 	if err := log.Confirm(t.Context(), a.Term, next); err != nil {
@@ -317,7 +317,7 @@ func TestAcquireFallsBackOverDamagedSnapshots(t *testing.T) {
 	if err := memory.Put(t.Context(), log.boundaryKey(1), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(t, store, 2).Acquire(t.Context(), "b"); !errors.Is(err, metadata.ErrCorrupt) {
+	if _, err := open(t, store, 2).Acquire(t.Context(), "b", 0); !errors.Is(err, metadata.ErrCorrupt) {
 		t.Fatalf("all damaged and slot 0 gone: %v", err)
 	}
 }
@@ -433,7 +433,7 @@ func TestLateSnapshotsAndBoundariesAreHarmless(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := open(t, damaged, 5).Acquire(t.Context(), "x"); !errors.Is(err, metadata.ErrCorrupt) {
+	if got, err := open(t, damaged, 5).Acquire(t.Context(), "x", 0); !errors.Is(err, metadata.ErrCorrupt) {
 		t.Fatalf("acquired %+v, %v from a snapshot whose slots are gone", got, err)
 	}
 	log = open(t, store, 3)
@@ -489,7 +489,7 @@ func TestTruncationThatOvertakesAStartIsNoDamage(t *testing.T) {
 		for _, checkpoints := range []bool{false, true} {
 			for name, start := range map[string]func(log *Log) (metadata.Acquired, error){
 				"newest":  func(log *Log) (metadata.Acquired, error) { return log.Newest(t.Context()) },
-				"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow") },
+				"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow", 0) },
 			} {
 				t.Run(fmt.Sprint(name, " ", prefix, " checkpoints=", checkpoints), func(t *testing.T) {
 					clock := newClock()
@@ -518,7 +518,7 @@ func TestTruncationThatOvertakesAStartIsNoDamage(t *testing.T) {
 func TestDamageIsNotClaimedWithoutTheBoundary(t *testing.T) {
 	for name, start := range map[string]func(log *Log) (metadata.Acquired, error){
 		"newest":  func(log *Log) (metadata.Acquired, error) { return log.Newest(t.Context()) },
-		"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow") },
+		"acquire": func(log *Log) (metadata.Acquired, error) { return log.Acquire(t.Context(), "slow", 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			clock := newClock()

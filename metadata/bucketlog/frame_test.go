@@ -144,7 +144,7 @@ func TestDamageIsNamed(t *testing.T) {
 		if entries, err := reader.Read(t.Context(), a.Next, 1000); !errors.Is(err, metadata.ErrCorrupt) {
 			t.Fatalf("read gave %v, %v", entries, err)
 		}
-		if _, err := reader.Acquire(t.Context(), "b"); !errors.Is(err, metadata.ErrCorrupt) {
+		if _, err := reader.Acquire(t.Context(), "b", 0); !errors.Is(err, metadata.ErrCorrupt) {
 			t.Fatalf("acquire: %v", err)
 		}
 	})
@@ -153,7 +153,7 @@ func TestDamageIsNamed(t *testing.T) {
 		if err := store.Delete(t.Context(), log.slotKey(a.Next+2)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := open(t, store, 2).Acquire(t.Context(), "b"); !errors.Is(err, metadata.ErrCorrupt) {
+		if _, err := open(t, store, 2).Acquire(t.Context(), "b", 0); !errors.Is(err, metadata.ErrCorrupt) {
 			t.Fatalf("acquire filled a hole: %v", err)
 		}
 	})

@@ -134,7 +134,7 @@ func (w *world) sequencer(name int) iter.Seq[struct{}] {
 // term lives through one term.
 func (w *world) term(log *Log, name string, newID func() [16]byte) {
 	ctx := context.Background()
-	got, err := log.Acquire(ctx, name)
+	got, err := log.Acquire(ctx, name, 0)
 	if err != nil {
 		if errors.Is(err, metadata.ErrCorrupt) {
 			w.t.Fatalf("%s: %v", name, err)
@@ -248,7 +248,7 @@ func (w *world) run(sequencers, steps int) {
 		actors[at].next()
 	}
 	log := open(w.t, w.store, 999)
-	got, err := log.Acquire(context.Background(), "judge")
+	got, err := log.Acquire(context.Background(), "judge", 0)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func (h *History) writer(ctx context.Context, client int, rng *rand.Rand) {
 			log = h.in.Open() // the process died, and a new one starts
 		}
 		began, q := h.tick(), question{kind: opAcquire}
-		got, err := log.Acquire(ctx, fmt.Sprint("client ", client))
+		got, err := log.Acquire(ctx, fmt.Sprint("client ", client), 0)
 		if err != nil {
 			h.failed(client, began, q, err)
 			continue

@@ -47,7 +47,7 @@ func (b *broken) put(e metadata.LogEntry, id [16]byte) {
 
 func wait() { time.Sleep(time.Millisecond) }
 
-func (b *brokenHandle) Acquire(context.Context, string) (metadata.Acquired, error) {
+func (b *brokenHandle) Acquire(context.Context, string, uint64) (metadata.Acquired, error) {
 	wait()
 	defer wait()
 	b.mu.Lock()

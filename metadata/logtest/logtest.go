@@ -50,6 +50,7 @@ func Run(t *testing.T, factory Factory) {
 		{"AppendRefusesTooLargeEntries", testTooLarge},
 		{"LowerTermIsFenced", testFenced},
 		{"FencedTermStaysFenced", testStaysFenced},
+		{"AcquireLeavesTheTermThatItDoesNotMean", testAcquireUnless},
 		{"RacingAcquirersLeaveOneWriter", testRacingAcquirers},
 		{"RacingWritersNeverShareASlot", testRacingWriters},
 		{"UnknownWithEffectIsSettledByRepeating", testDoubtKept},
@@ -83,7 +84,7 @@ func body(seq uint64) []byte { return fmt.Appendf(nil, "entry %d", seq) }
 
 func acquire(t *testing.T, log metadata.Log, owner string) metadata.Acquired {
 	t.Helper()
-	got, err := log.Acquire(t.Context(), owner)
+	got, err := log.Acquire(t.Context(), owner, 0)
 	if err != nil {
 		t.Fatalf("acquire as %s: %v", owner, err)
 	}
@@ -353,7 +354,7 @@ func testHint(t *testing.T, in Instance) {
 	if h, err := log.Hint(t.Context()); err != nil || h.Owner != "second:9092" || h.Term != b.Term || h.Next != b.Next {
 		t.Fatalf("hint %+v, %v after %+v", h, err, b)
 	}
-	if _, err := log.Acquire(t.Context(), string(make([]byte, metadata.MaxOwnerBytes+1))); err == nil {
+	if _, err := log.Acquire(t.Context(), string(make([]byte, metadata.MaxOwnerBytes+1)), 0); err == nil {
 		t.Fatal("an owner above the limit was taken")
 	}
 }
@@ -365,7 +366,7 @@ func testContext(t *testing.T, in Instance) {
 	cancel()
 	wantErr(t, "append", log.Append(ctx, a.Term, a.Next, ID(1), body(1)), metadata.ErrUnknown)
 	calls := map[string]error{"confirm": log.Confirm(ctx, a.Term, a.Next)}
-	_, calls["acquire"] = log.Acquire(ctx, "b")
+	_, calls["acquire"] = log.Acquire(ctx, "b", 0)
 	_, calls["read"] = log.Read(ctx, 0, 100)
 	_, calls["hint"] = log.Hint(ctx)
 	for name, err := range calls {

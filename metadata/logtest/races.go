@@ -10,6 +10,32 @@ import (
 	"github.com/bargedata/barge/metadata"
 )
 
+// testAcquireUnless: two miss the holder of a term, the second looks at the log after the first has claimed.
+func testAcquireUnless(t *testing.T, in Instance) {
+	first, second := in.Open(), in.Open()
+	gone := acquire(t, in.Open(), "gone")
+	a, err := first.Acquire(t.Context(), "a", gone.Term+1)
+	if err != nil {
+		t.Fatalf("acquire after term %d: %v", gone.Term, err)
+	}
+	for range 2 { // a claim alone, and one with an entry after it
+		_, err := second.Acquire(t.Context(), "b", gone.Term+1)
+		wantErr(t, "acquire after a term that is not the newest", err, metadata.ErrFenced)
+		if err := first.Confirm(t.Context(), a.Term, a.Next); err != nil {
+			t.Fatalf("a refused acquire left a trace: %v", err)
+		}
+		a.Next = fill(t, first, a.Term, a.Next, 1)
+	}
+	again, err := in.Open().Acquire(t.Context(), "b", a.Term+1)
+	if err != nil || again.Term <= a.Term {
+		t.Fatalf("acquire after term %d: %+v, %v", a.Term, again, err)
+	}
+	// A claim that landed though its caller did not hear of it is its own to take up.
+	if got, err := in.Open().Acquire(t.Context(), "b", a.Term+1); err != nil || got.Term <= again.Term {
+		t.Fatalf("acquire after the own claim: %+v, %v", got, err)
+	}
+}
+
 func testRacingAcquirers(t *testing.T, in Instance) {
 	const racers = 8
 	type won struct {
@@ -22,7 +48,7 @@ func testRacingAcquirers(t *testing.T, in Instance) {
 	for i := range racers {
 		wg.Go(func() {
 			log := in.Open()
-			got, err := log.Acquire(t.Context(), fmt.Sprint("racer ", i))
+			got, err := log.Acquire(t.Context(), fmt.Sprint("racer ", i), 0)
 			if errors.Is(err, metadata.ErrFenced) {
 				return
 			}
@@ -65,7 +91,7 @@ func testRacingWriters(t *testing.T, in Instance) {
 		wg.Go(func() {
 			log := in.Open()
 			for round := range 5 {
-				got, err := log.Acquire(t.Context(), fmt.Sprint(w))
+				got, err := log.Acquire(t.Context(), fmt.Sprint(w), 0)
 				if errors.Is(err, metadata.ErrFenced) {
 					continue
 				}

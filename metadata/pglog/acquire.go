@@ -12,13 +12,14 @@ import (
 	"github.com/bargedata/barge/metadata"
 )
 
-// claimStatement takes the next term and puts a claim into the next slot, whoever appends at the same time. Its hash is that of
+// claimStatement takes the next term and puts a claim into the next slot, whoever appends at the same time, unless another owner has
+// term $3 or a newer one. Its hash is that of
 // entry.sum.
 const claimStatement = `
 WITH moved AS (
   UPDATE @.shard SET term = term + 1, next = next + 1, owner = $2, prev = head,
     head = sha256(head || int8send(next) || int8send(term + 1) || '\x02'::bytea || $1::bytea || $2::bytea)
-  WHERE shard = 0
+  WHERE shard = 0 AND ($3::bigint = 0 OR term < $3 OR owner = $2)
   RETURNING term, next - 1 AS seq, prev, head)
 INSERT INTO @.entry (shard, seq, term, kind, id, prev, hash, body)
 SELECT 0, seq, term, 2, $1, prev, head, $2 FROM moved
@@ -26,15 +27,15 @@ RETURNING ` + entryColumns
 
 // Acquire implements metadata.Log: one statement, and then the newest usable snapshot. It refuses a database that lies behind its
 // witness: ErrOlder.
-func (l *Log) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
-	got, err := l.acquire(ctx, owner)
+func (l *Log) Acquire(ctx context.Context, owner string, unless uint64) (metadata.Acquired, error) {
+	got, err := l.acquire(ctx, owner, unless)
 	if err != nil {
 		return metadata.Acquired{}, fmt.Errorf("acquire %s: %w", l.schema, err)
 	}
 	return got, nil
 }
 
-func (l *Log) acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
+func (l *Log) acquire(ctx context.Context, owner string, unless uint64) (metadata.Acquired, error) {
 	if len(owner) > metadata.MaxOwnerBytes {
 		return metadata.Acquired{}, fmt.Errorf("owner of %d bytes, at most %d", len(owner), metadata.MaxOwnerBytes)
 	}
@@ -50,9 +51,9 @@ func (l *Log) acquire(ctx context.Context, owner string) (metadata.Acquired, err
 		defer cancel()
 		delete(c.PgConn().CustomData(), warned)
 		var r row
-		err := c.QueryRow(short, l.sql(claimStatement), id[:], []byte(owner)).Scan(r.into()...)
+		err := c.QueryRow(short, l.sql(claimStatement), id[:], []byte(owner), number(unless)).Scan(r.into()...)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("no row for the log's end: %w", metadata.ErrCorrupt)
+			return l.refused(short, c, unless)
 		}
 		if err == nil {
 			err = heard(c)
@@ -72,6 +73,15 @@ func (l *Log) acquire(ctx context.Context, owner string) (metadata.Acquired, err
 	l.log.LogAttrs(ctx, slog.LevelInfo, "log acquired", slog.String("log", l.schema), slog.String("owner", owner),
 		slog.Uint64("term", claim.term), slog.Uint64("next", claim.seq+1), slog.Uint64("snapshot", from.seq))
 	return from.acquired(claim.term, claim.seq+1), nil
+}
+
+// refused tells why a claim found no row.
+func (l *Log) refused(ctx context.Context, c *pgx.Conn, unless uint64) error {
+	s, err := l.end(ctx, c, false)
+	if err == nil {
+		err = fmt.Errorf("%q has term %d, of %d or above, already: %w", s.owner, s.term, unless, metadata.ErrFenced)
+	}
+	return err
 }
 
 // take makes t this handle's tip unless a call beside this one took a higher term.

@@ -31,7 +31,7 @@ func BenchmarkAppend(b *testing.B) {
 	for name, log := range map[string]metadata.Log{"postgres": open(b, Config{URL: server.URL(), Cluster: newCluster()}), "file": onFiles} {
 		for _, size := range []int{4 << 10, 32 << 10} {
 			b.Run(fmt.Sprintf("%s/%dKiB", name, size>>10), func(b *testing.B) {
-				got, err := log.Acquire(b.Context(), "bench")
+				got, err := log.Acquire(b.Context(), "bench", 0)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -78,7 +78,7 @@ func load(t *testing.T, cfg Config) (w *writer, end func()) {
 	t.Helper()
 	w = &writer{log: open(t, cfg)}
 	var err error
-	if w.start, err = w.log.Acquire(t.Context(), "writer"); err != nil {
+	if w.start, err = w.log.Acquire(t.Context(), "writer", 0); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -138,7 +138,7 @@ func TestNothingAcknowledgedIsLostWhenAStandbyTakesOver(t *testing.T) {
 	if w.asked == 0 {
 		t.Error("no append was in doubt: the failover showed nothing")
 	}
-	if _, err := open(t, cfg).Acquire(t.Context(), "next"); err != nil {
+	if _, err := open(t, cfg).Acquire(t.Context(), "next", 0); err != nil {
 		t.Fatalf("acquire on the promoted standby: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestDeposedServerConfirmsNothing(t *testing.T) {
 	cluster := newCluster()
 	old := Config{URL: primary.URL(), Cluster: cluster, CallTimeout: time.Second}
 	log := open(t, old)
-	a, err := log.Acquire(t.Context(), "old")
+	a, err := log.Acquire(t.Context(), "old", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestDeposedServerConfirmsNothing(t *testing.T) {
 	defer reader.Close()
 	standby.Promote()
 	young := open(t, Config{URL: standby.URL(), Cluster: cluster})
-	b, err := young.Acquire(t.Context(), "young")
+	b, err := young.Acquire(t.Context(), "young", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestDeposedServerConfirmsNothing(t *testing.T) {
 func TestCanceledWaitForTheStandbyIsNoSuccess(t *testing.T) {
 	server := pgtest.Start(t)
 	log := open(t, Config{URL: server.URL(), Cluster: newCluster(), CallTimeout: 20 * time.Second})
-	a, err := log.Acquire(t.Context(), "a")
+	a, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func TestLargeSnapshotComesBackWhole(t *testing.T) {
 	server := pgtest.Start(t)
 	cfg := Config{URL: server.URL(), Cluster: newCluster()}
 	log := open(t, cfg)
-	a, err := log.Acquire(t.Context(), "a")
+	a, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestSchemaIsMadeOnceAndHeldToItsVersion(t *testing.T) {
 		t.Fatalf("%d logs: %v", len(found), found)
 	}
 	l := open(t, cfg)
-	if _, err := l.Acquire(t.Context(), "a"); err != nil {
+	if _, err := l.Acquire(t.Context(), "a", 0); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Create = false

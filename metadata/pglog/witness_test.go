@@ -32,7 +32,7 @@ func TestOlderDatabaseIsRefused(t *testing.T) {
 	store := objectstore.NewMemory(time.Now)
 	cfg := Config{URL: server.URL(), Cluster: newCluster(), Witness: store, Create: true}
 	log := open(t, cfg)
-	a, err := log.Acquire(t.Context(), "a")
+	a, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestOlderDatabaseIsRefused(t *testing.T) {
 		t.Fatalf("confirm after the database went back: %v", err)
 	}
 	other := open(t, cfg)
-	_, acquireErr := other.Acquire(t.Context(), "b")
+	_, acquireErr := other.Acquire(t.Context(), "b", 0)
 	_, newestErr := other.Newest(t.Context())
 	for _, err := range []error{acquireErr, newestErr} {
 		if !errors.Is(err, ErrOlder) || !strings.Contains(err.Error(), "entries 6 to at least 14") || !strings.Contains(err.Error(), "accept-loss") {
@@ -102,7 +102,7 @@ func TestOlderDatabaseIsRefused(t *testing.T) {
 	if err := other.AcceptLoss(t.Context(), lost); err != nil {
 		t.Fatal(err)
 	}
-	b, err := other.Acquire(t.Context(), "b")
+	b, err := other.Acquire(t.Context(), "b", 0)
 	if err != nil || b.Next != 7 {
 		t.Fatalf("acquire after the loss was accepted: %+v, %v", b, err)
 	}
@@ -115,7 +115,7 @@ func TestOlderDatabaseIsRefused(t *testing.T) {
 	if _, err := store.Create(t.Context(), lost[1].Witness.Key, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(t, cfg).Acquire(t.Context(), "c"); !errors.Is(err, ErrOlder) || !strings.Contains(err.Error(), "another one") {
+	if _, err := open(t, cfg).Acquire(t.Context(), "c", 0); !errors.Is(err, ErrOlder) || !strings.Contains(err.Error(), "another one") {
 		t.Fatalf("acquire of a log that went another way: %v", err)
 	}
 }
@@ -136,7 +136,7 @@ func TestWitnessIsLeftWhileBusyAndAtTheEnd(t *testing.T) {
 	if all, err := log.witnesses(t.Context()); err != nil || len(all) != 0 {
 		t.Fatalf("a log that nobody wrote has witnesses %+v, %v", all, err)
 	}
-	a, err := log.Acquire(t.Context(), "a")
+	a, err := log.Acquire(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,11 +88,11 @@ func (g *gatedLog) close(shut bool) {
 	g.shut = shut
 }
 
-func (g *gatedLog) Acquire(ctx context.Context, owner string) (metadata.Acquired, error) {
+func (g *gatedLog) Acquire(ctx context.Context, owner string, unless uint64) (metadata.Acquired, error) {
 	if err := g.pass(ctx); err != nil {
 		return metadata.Acquired{}, err
 	}
-	return g.Log.Acquire(ctx, owner)
+	return g.Log.Acquire(ctx, owner, unless)
 }
 
 func (g *gatedLog) Newest(ctx context.Context) (metadata.Acquired, error) {

@@ -44,7 +44,6 @@ const (
 	stalled       = 4 * time.Second         // of an append without an outcome: another agent may reach the store better
 	longestOff    = 10 * time.Second        // of back-off
 	calm          = 30 * time.Second        // since the last hand-over: the back-off is short again
-	longClaim     = 1000 * time.Millisecond // after which a claim looks for somebody who was faster
 	linger        = 500 * time.Millisecond  // of one who leaves, until all have asked
 	askedAtOnce   = 8                       // other agents, at a tick without the sequencer
 	replyBytes    = 4 << 20                 // of entries in one answer, or one entry that is larger

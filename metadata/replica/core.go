@@ -47,7 +47,7 @@ type Core struct {
 	ready    bool
 	stopping bool
 	ownTerm  uint64 // the last one of this agent
-	yielding bool   // the claim, or the term it gave, has been cut short: somebody else has a newer one
+	yielding bool   // the claim has been cut short: somebody else has a newer term than it was to follow
 	lastTick int64
 	leapt    int64  // when this process was found to have stood still, 0: never
 	calls    uint64 // number of the last one given out
@@ -235,12 +235,11 @@ func (c *Core) claim(why string) {
 		return
 	}
 	c.tell("taking the metadata log over", "why", why, "term", c.leader.term, "applied", c.view.Applied())
-	c.members.lost = c.silence.lost
 	c.silence.claimed(c.now)
 	c.closeOutlet()
 	c.mode, c.yielding = claiming, false
 	c.serving.stamp++
-	c.do(AcquireAction{})
+	c.do(AcquireAction{Unless: max(c.leader.term, c.view.Term()) + 1})
 }
 
 func (c *Core) acquired(ev AcquiredEvent) {
@@ -281,7 +280,6 @@ func (c *Core) sequence(start metadata.TakenOver) {
 	c.mode, c.ownTerm = sequencing, start.Term
 	c.stats.TakeOvers++
 	c.leader = leader{term: start.Term, addr: c.cfg.Owner.Peer, since: c.now, reachedAt: c.now}
-	c.source.reset()
 	c.silence.heard()
 	if r := &c.serving.ring; r.end() == start.Next-1 { // only the claim itself is lacking, which holds no commands
 		r.add(start.Next-1, metadata.EncodeForFollowers(metadata.Entry{Seq: start.Next - 1, Term: start.Term}))
@@ -289,6 +287,7 @@ func (c *Core) sequence(start metadata.TakenOver) {
 	c.syncRing()
 	c.serving.stamp++
 	c.beginToLead()
+	c.source.reset()
 	c.ownOutlet()
 	c.tellAgain()
 	c.afterApply()
@@ -311,10 +310,8 @@ func (c *Core) ended(err error) {
 			return
 		}
 		c.end(nil)
-	case c.yielding && err == nil: // it had the log already when it was told to give way
+	case c.yielding && err == nil: // it had the log when it was told to give way to a term that is newer still
 		c.beginToFollow()
-		c.silence.wanted = "its own term was cut short"
-		c.claimIfWanted()
 	case errors.Is(err, metadata.ErrFenced):
 		c.stats.Deposed++
 		c.tell("another agent has taken the metadata log; following it", "term", c.leader.term, "err", err)

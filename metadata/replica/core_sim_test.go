@@ -245,7 +245,7 @@ func (a *simAgent) carryOut(act replica.Action) {
 	case replica.AcquireAction:
 		var start metadata.TakenOver
 		a.ask(func() (err error) {
-			start, err = metadata.TakeOver(ctx, w.log, a.view, metadata.Owner{Kafka: a.name, Peer: a.name}.String(), noWait, slog.New(slog.DiscardHandler))
+			start, err = metadata.TakeOver(ctx, w.log, a.view, metadata.Owner{Kafka: a.name, Peer: a.name}.String(), act.Unless, noWait, slog.New(slog.DiscardHandler))
 			return err
 		}, func(err error) {
 			if err == nil {
@@ -891,7 +891,7 @@ func TestDeathOfTheSequencerStallsForLessThanSixSeconds(t *testing.T) {
 		duels--
 	}
 	t.Logf("the slowest commit took %d ms; %d claims came into each other's way", worst, duels)
-	if duels > 20 {
+	if duels > 0 { // who claims after another has claimed is refused
 		t.Errorf("%d claims came into each other's way, in 60 seeds", duels)
 	}
 }

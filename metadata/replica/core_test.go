@@ -2,8 +2,12 @@ package replica_test
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/metadata/replica"
@@ -27,22 +31,33 @@ func find[A replica.Action](t *testing.T, acts []replica.Action) A {
 	return found
 }
 
-// A claim that comes too late gives way: others name a newer term while it still looks for the end of the log. It is not the end of a Core that
-// had the log before it could be stopped, either: it takes the log again, since the other one is fenced.
+// followingX is the Core of the agent "me" that follows the sequencer x of term 1, knows the agents y and z as well, and has a call under way to x.
+func followingX(t *testing.T) (*replica.Core, uint64) {
+	t.Helper()
+	view := metadata.NewView()
+	view.Apply(metadata.Entry{Term: 1, Commands: []metadata.Command{metadata.OpenSession{Agent: metadata.AgentInfo{Address: "x", Level: metadata.MaxLevel}}}})
+	c := replica.NewCore(replica.Config{Owner: metadata.Owner{Kafka: "me", Peer: "me"}}, view, rand.New(rand.NewPCG(1, 1)))
+	read := find[replica.ReadAction](t, c.Step(replica.StartEvent{}, 0))
+	find[replica.HintAction](t, c.Step(replica.ReadEvent{Call: read.Call}, 0))
+	call := find[replica.FollowAction](t, c.Step(replica.HintedEvent{Hint: metadata.Hint{Owner: "x peer=x", Term: 1, Next: 1}}, 0))
+	call = find[replica.FollowAction](t, c.Step(replica.FollowedEvent{Call: call.Call, Response: &peerpb.FollowResponse{
+		Term: 1, Sequencing: true, Sequencer: "x", End: 1, MembersVersion: 1,
+		Members: []*peerpb.Member{{Session: 1, Peer: "x", Kafka: "x"}, {Session: 2, Peer: "y", Kafka: "y"}, {Session: 3, Peer: "z", Kafka: "z"}},
+	}}, 5))
+	return c, call.Call
+}
+
+// A claim that comes too late gives way: others name a newer term than it is to follow. That is not the end of a Core that had the log
+// before it could be stopped, either: it looks for who has it now.
 func TestLateClaimGivesWay(t *testing.T) {
 	for _, acquired := range []bool{false, true} {
-		view := metadata.NewView()
-		view.Apply(metadata.Entry{Term: 1, Commands: []metadata.Command{metadata.OpenSession{Agent: metadata.AgentInfo{Address: "x", Level: metadata.MaxLevel}}}})
-		c := replica.NewCore(replica.Config{Owner: metadata.Owner{Kafka: "me", Peer: "me"}}, view, rand.New(rand.NewPCG(1, 1)))
-		read := find[replica.ReadAction](t, c.Step(replica.StartEvent{}, 0))
-		find[replica.HintAction](t, c.Step(replica.ReadEvent{Call: read.Call}, 0))
-		call := find[replica.FollowAction](t, c.Step(replica.HintedEvent{Hint: metadata.Hint{Owner: "x peer=x", Term: 1, Next: 1}}, 0))
-		call = find[replica.FollowAction](t, c.Step(replica.FollowedEvent{Call: call.Call, Response: &peerpb.FollowResponse{
-			Term: 1, Sequencing: true, Sequencer: "x", End: 1, MembersVersion: 1, Members: []*peerpb.Member{{Session: 1, Peer: "x"}, {Session: 2, Peer: "y"}},
-		}}, 5))
-		find[replica.AcquireAction](t, c.Step(replica.FollowedEvent{Call: call.Call, Response: &peerpb.FollowResponse{Term: 1, Leaving: true, Sequencer: "me", End: 1}}, 10))
+		c, call := followingX(t)
+		claim := find[replica.AcquireAction](t, c.Step(replica.FollowedEvent{Call: call, Response: &peerpb.FollowResponse{Term: 1, Leaving: true, Sequencer: "me", End: 1}}, 10))
+		if claim.Unless != 2 {
+			t.Errorf("it takes the log though another one has term %d, and knew of term 1", claim.Unless-1)
+		}
 		asked := map[string]uint64{}
-		for _, act := range c.Step(replica.TickEvent{}, 1000) {
+		for _, act := range c.Step(replica.TickEvent{}, 250) {
 			if f, ok := act.(replica.FollowAction); ok {
 				asked[f.Addr] = f.Call
 				if f.Request.GetNext() != 1<<64-1 {
@@ -51,7 +66,7 @@ func TestLateClaimGivesWay(t *testing.T) {
 			}
 		}
 		old := &peerpb.FollowResponse{Term: 1, Sequencing: true, Sequencer: "x", End: 1}
-		for _, act := range c.Step(replica.FollowedEvent{Call: asked["x"], Response: old}, 1010) {
+		for _, act := range c.Step(replica.FollowedEvent{Call: asked["x"], Response: old}, 260) {
 			if _, ok := act.(replica.StopSequencerAction); ok {
 				t.Error("it gave way to the term that it takes the log from")
 			}
@@ -59,18 +74,112 @@ func TestLateClaimGivesWay(t *testing.T) {
 		if asked["x"] == 0 || asked["y"] == 0 {
 			t.Fatalf("it asks %v", asked)
 		}
-		find[replica.StopSequencerAction](t, c.Step(replica.FollowedEvent{Call: asked["y"], Response: &peerpb.FollowResponse{Term: 2, Sequencing: true, Sequencer: "y", End: 3}}, 1120))
+		find[replica.StopSequencerAction](t, c.Step(replica.FollowedEvent{Call: asked["y"], Response: &peerpb.FollowResponse{Term: 2, Sequencing: true, Sequencer: "y", End: 3}}, 270))
 		if !acquired {
 			find[replica.HintAction](t, c.Step(replica.AcquiredEvent{Err: context.Canceled}, 1030))
 			continue
 		}
 		c.Step(replica.AcquiredEvent{Start: metadata.TakenOver{Term: 3, Next: 1}}, 1030)
 		acts := c.Step(replica.EndedEvent{}, 1040)
-		find[replica.AcquireAction](t, acts)
+		find[replica.HintAction](t, acts)
 		for _, act := range acts {
 			if end, ok := act.(replica.EndAction); ok {
 				t.Errorf("it ended: %v", end.Err)
 			}
 		}
 	}
+}
+
+// Who takes the log over after a silence does not send clients to those that do not answer: neither to the one that was missed, nor to another
+// that had died before it and was not missed yet. One of whom it can not know yet is given three seconds and not the time of a member.
+func TestTakeOverLeavesOutWhoDoesNotAnswer(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		c, call := followingX(t)
+		w := silentWorld{core: c, refused: refused, answers: map[uint64]silentAnswer{}}
+		w.answers[call] = w.answer("x", 5, 3*time.Second)
+		for ; w.now < 10_000 && w.claimed == 0; w.pass() {
+		}
+		if w.claimed == 0 {
+			t.Fatal("it did not claim")
+		}
+		w.carry(c.Step(replica.AcquiredEvent{Start: metadata.TakenOver{Term: 2, Next: 1}}, w.now))
+		want := []string{"z"}
+		if refused { // in so short a time it can not know that y does not answer
+			want = []string{"y", "z"}
+		}
+		if got := w.members(); !slices.Equal(got, want) {
+			t.Errorf("refused %t: claimed after %d ms, members are %v, want %v", refused, w.claimed, got, want)
+		}
+		for began := w.now; w.now < began+3250; w.pass() {
+			if w.now%500 == 0 {
+				c.Step(replica.PolledEvent{Call: uint64(w.now), Request: &peerpb.FollowRequest{Self: &peerpb.Member{Session: 3, Peer: "z", Kafka: "z"}}}, w.now)
+			}
+		}
+		if got := w.members(); !slices.Equal(got, []string{"z"}) {
+			t.Errorf("refused %t: 3.25 s after the take-over members are %v", refused, got)
+		}
+	}
+}
+
+// silentWorld is around a Core that misses the sequencer x. y is on a machine that is gone, z answers that it misses x as well.
+type silentWorld struct {
+	core    *replica.Core
+	refused bool // x is a dead process on a living machine
+	now     int64
+	answers map[uint64]silentAnswer // by call
+	claimed int64
+}
+
+type silentAnswer struct {
+	at int64
+	ev replica.FollowedEvent
+}
+
+func (w *silentWorld) answer(addr string, call uint64, limit time.Duration) silentAnswer {
+	switch {
+	case addr == "z":
+		return silentAnswer{w.now + 1, replica.FollowedEvent{Call: call, Response: &peerpb.FollowResponse{Term: 1, Sequencer: "x", HeardMs: uint32(w.now), End: 1}}}
+	case addr == "x" && w.refused:
+		return silentAnswer{w.now + 1, replica.FollowedEvent{Call: call, Err: syscall.ECONNREFUSED}}
+	default:
+		return silentAnswer{w.now + limit.Milliseconds(), replica.FollowedEvent{Call: call, Err: context.DeadlineExceeded}}
+	}
+}
+
+// pass lets ten milliseconds pass.
+func (w *silentWorld) pass() {
+	w.now += 10
+	for _, call := range slices.Sorted(maps.Keys(w.answers)) {
+		if a := w.answers[call]; a.at <= w.now {
+			delete(w.answers, call)
+			a.ev.Call = call
+			w.carry(w.core.Step(a.ev, w.now))
+		}
+	}
+	if w.now%replica.Tick.Milliseconds() == 0 {
+		w.carry(w.core.Step(replica.TickEvent{}, w.now))
+	}
+}
+
+func (w *silentWorld) carry(acts []replica.Action) {
+	for len(acts) > 0 {
+		act := acts[0]
+		acts = acts[1:]
+		switch act := act.(type) {
+		case replica.FollowAction:
+			w.answers[act.Call] = w.answer(act.Addr, act.Call, act.Timeout)
+		case replica.ReadAction:
+			acts = append(acts, w.core.Step(replica.ReadEvent{Call: act.Call}, w.now)...)
+		case replica.AcquireAction:
+			w.claimed = w.now
+		}
+	}
+}
+
+func (w *silentWorld) members() []string {
+	var peers []string
+	for _, m := range w.core.Members() {
+		peers = append(peers, m.Peer)
+	}
+	return peers
 }

@@ -109,9 +109,9 @@ type (
 		Request *peerpb.FollowRequest
 		Timeout time.Duration
 	}
-	// AcquireAction wants the log taken over for this agent, a sequencer started, and then an AcquiredEvent. The sequencer's
+	// AcquireAction wants the log taken over for this agent, unless another one has that term or a newer one already, a sequencer started, and then an AcquiredEvent. The sequencer's
 	// OnApplied and its end become an AppliedEvent and an EndedEvent.
-	AcquireAction struct{}
+	AcquireAction struct{ Unless uint64 }
 	// CheckAction wants the own sequencer's Confirm called, and nothing of its answer: a sequencer that is deposed ends by it.
 	CheckAction struct{}
 	// StopSequencerAction wants the own sequencer stopped, or the AcquireAction under way: an EndedEvent or an AcquiredEvent with

@@ -46,7 +46,7 @@ func ExampleCore() {
 			_, err := metadata.Follow(ctx, log, view, sleep)
 			take(replica.ReadEvent{Call: act.Call, Err: err})
 		case replica.AcquireAction:
-			start, err := metadata.TakeOver(ctx, log, view, owner.String(), sleep, slog.New(slog.DiscardHandler))
+			start, err := metadata.TakeOver(ctx, log, view, owner.String(), act.Unless, sleep, slog.New(slog.DiscardHandler))
 			own = metadata.NewSequencerCore(metadata.SequencerConfig{}, view, ids, start)
 			take(replica.AcquiredEvent{Start: start, Err: err})
 		case replica.SendAction: // act.Own: there is nobody else

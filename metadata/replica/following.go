@@ -43,6 +43,7 @@ type source struct {
 	next     map[string]int64 // earliest next call
 	quick    map[string]int   // answers in a row that came at once and brought no entries
 	answered map[string]int64 // when it answered last
+	failed   map[string]int64 // since it answered last: when a call failed last
 	badRelay int64            // until when the zone's relay is passed over
 	answerAt int64            // when an agent other than the sequencer answered last
 }
@@ -54,11 +55,18 @@ type followCall struct {
 
 func (s *source) init() {
 	s.calls, s.busy = map[uint64]followCall{}, map[string]int64{}
-	s.next, s.quick, s.answered = map[string]int64{}, map[string]int{}, map[string]int64{}
+	s.next, s.quick, s.answered, s.failed = map[string]int64{}, map[string]int{}, map[string]int64{}, map[string]int64{}
 }
 
 // reset lets go of all that is under way; it still comes to an end.
 func (s *source) reset() { s.init() }
+
+// deaf reports whether the agent at addr did not answer when it was called of late.
+func (s *source) deaf(addr string, now int64) bool {
+	began, busy := s.busy[addr]
+	at, failed := s.failed[addr]
+	return busy && now-began >= ms(suspicion) || failed && now-at < ms(longestOff)
+}
 
 // quickAnswers may follow one another without a pause: news come together.
 const quickAnswers = 3
@@ -152,6 +160,7 @@ func (c *Core) followed(ev FollowedEvent) {
 	}
 	resp := ev.Response
 	s.answered[call.addr] = c.now
+	delete(s.failed, call.addr)
 	if len(resp.GetEntries()) > 0 || c.now-call.began >= ms(hold)/2 {
 		delete(s.quick, call.addr)
 	} else if s.quick[call.addr]++; s.quick[call.addr] > quickAnswers { // do not turn in circles
@@ -171,11 +180,10 @@ func (c *Core) followed(ev FollowedEvent) {
 	c.follow()
 }
 
-// giveWay ends a claim that came too late. Somebody else has taken a newer term meanwhile, and appends: the claim would chase the end of
-// the log for as long as it does, and depose it then. One that is in time is left alone: it may have landed already, and then it is the other one
-// that must give way.
+// giveWay ends a claim that came too late. Somebody else has a newer term than the one that this agent claims after, so the log refuses the claim,
+// which may take long to hear of it where the store is slow or cut off.
 func (c *Core) giveWay(resp *peerpb.FollowResponse) {
-	if c.yielding || c.now-c.silence.last < ms(longClaim) || resp.GetTerm() <= c.leader.term || resp.GetLeaving() || resp.GetSequencer() == "" || resp.GetSequencer() == c.cfg.Owner.Peer {
+	if c.yielding || resp.GetTerm() <= c.leader.term || resp.GetLeaving() || resp.GetSequencer() == "" || resp.GetSequencer() == c.cfg.Owner.Peer {
 		return
 	}
 	c.yielding = true
@@ -186,6 +194,7 @@ func (c *Core) giveWay(resp *peerpb.FollowResponse) {
 func (c *Core) notFollowed(call followCall, err error) {
 	s, l := &c.source, &c.leader
 	s.next[call.addr] = c.now + 200
+	s.failed[call.addr] = c.now
 	if call.addr != l.addr {
 		s.badRelay = c.now + ms(calm)
 		if call.addr == l.via {

@@ -17,7 +17,6 @@ type members struct {
 	told    routing.Members // by the sequencer; without this agent while that does not know it
 
 	// Of the sequencer.
-	lost      string                 // the peer address of the one before, which nobody heard any more
 	heard     map[uint64]heardMember // by session
 	followers map[string]int64       // peer address: when it called last
 	lastHeard map[uint64]int64       // session: when its agent was heard last, or when it was first missed; in this term
@@ -96,19 +95,20 @@ func (m *members) followed(now int64) bool {
 	return false
 }
 
-// beginToLead takes the members that were known over, but for the one that was missed: their agents have the time of a member to be
-// heard.
+// beginToLead takes the members that were known over: their agents have the time of a silence to be heard. But for those that do not answer,
+// the sequencer before among them: clients would be sent to them until then, and at each take-over again.
 func (c *Core) beginToLead() {
 	m := &c.members
 	known := m.told
 	m.init()
+	assumed := c.now - max(0, ms(c.cfg.MemberSilence)-ms(c.cfg.Silence))
 	for _, k := range known {
 		if k.Session != c.self.Session {
 			m.lastHeard[k.Session] = c.now
-			if k.Peer == m.lost && k.Peer != "" {
+			if c.source.deaf(k.Peer, c.now) {
 				continue
 			}
-			m.heard[k.Session] = heardMember{k, c.now}
+			m.heard[k.Session] = heardMember{k, assumed}
 			if k.Peer != "" {
 				m.followers[k.Peer] = c.now
 			}

@@ -38,7 +38,7 @@ func (n *Node) carryOut(act Action) {
 			n.step(ConfirmedEvent{act.Call, next, err})
 		})
 	case AcquireAction:
-		n.acquire()
+		n.acquire(act.Unless)
 	case CheckAction:
 		if own := n.sequencer; own != nil {
 			n.work.Go(func() {
@@ -119,9 +119,9 @@ func (n *Node) confirmAt(addr string) (uint64, error) {
 }
 
 // acquire starts a sequencer, which takes the log over.
-func (n *Node) acquire() {
+func (n *Node) acquire(unless uint64) {
 	cfg := n.parts.Sequencer
-	cfg.Owner = n.cfg.Owner.String()
+	cfg.Owner, cfg.Unless = n.cfg.Owner.String(), unless
 	cfg.OnApplied = func(e metadata.Entry) { n.step(AppliedEvent{e}) }
 	own := metadata.NewSequencer(cfg, n.parts.Log, n.parts.View, n.parts.Now, n.parts.IDs, n.parts.Logger)
 	ctx, cancel := context.WithCancel(n.ctx)

@@ -35,14 +35,13 @@ type silence struct {
 	looked bool   // the log has been read since the sequencer fell silent
 	adrift bool   // the log moves though nobody hears who moves it
 	wanted string // why to claim as soon as possible, "" if not
-	lost   string // the peer address of who is not heard any more, if that is why
 	claims int    // of late
 	last   int64  // when the last claim began
 	asked  int64  // when others were asked
 }
 
 // heard says that there is somebody to follow.
-func (s *silence) heard() { s.off, s.looked, s.adrift, s.wanted, s.lost = -1, false, false, "", "" }
+func (s *silence) heard() { s.off, s.looked, s.adrift, s.wanted = -1, false, false, "" }
 
 func (s *silence) claimed(now int64) {
 	if now-s.last > ms(calm) {
@@ -211,7 +210,7 @@ func (c *Core) wasRead() {
 		case moved: // by somebody whom nobody hears
 			c.leader.since, s.looked, s.adrift, s.off = c.now, false, true, -1
 		case c.now-c.leader.heardAt() >= ms(suspicion) || c.leader.dead() || c.leader.addr == "":
-			s.wanted, s.lost = "the sequencer is silent", c.leader.addr
+			s.wanted = "the sequencer is silent"
 		}
 	}
 }
