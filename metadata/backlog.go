@@ -102,7 +102,7 @@ func (v *View) BacklogObjects(limit int, inline bool, wanted func(key string) bo
 }
 
 // RunsIn returns the live topics that have runs in the objects named, by id, with those runs alone: Bytes and Oldest are over
-// them, and CompactedEnd says where the partition's first run begins, named or not. Each topic is of one moment, but not all of the
+// them, and CompactedEnd says where what is to be compacted of the partition begins, named or not. Each topic is of one moment, but not all of the
 // same. It looks at every run there is.
 func (v *View) RunsIn(objects map[string]bool) []PendingTopic {
 	v.mu.RLock()

@@ -81,6 +81,40 @@ func everyCommand3() Entry {
 	}}
 }
 
+// logStartCommands is one entry with what moves log starts, every field set.
+func logStartCommands() Entry {
+	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	return Entry{Seq: 304, Term: 7, Time: 1_790_000_000_127, Commands: []Command{
+		DeleteRecords{Moves: []LogStartMove{
+			{Partition: record.Partition{Topic: id, Index: 3}, To: 1 << 40}, {Partition: record.Partition{Topic: id, Index: 1}, To: ToHighWatermark},
+			{Partition: record.Partition{Topic: record.TopicID{15: 9}}, To: 0},
+		}},
+		ApplyRetention{Topics: []record.TopicID{id, {15: 9}}},
+	}}
+}
+
+// goldenStateLogStarts adds to goldenStateHeld log starts that moved: into a run, over a file whose add is pending, to the end.
+func goldenStateLogStarts(t testing.TB) *State {
+	t.Helper()
+	s := goldenStateHeld(t)
+	p := func(index int32) record.Partition { return record.Partition{Topic: topicNumber(1), Index: index} }
+	for i, c := range []Command{
+		SealSession{Session: 3},
+		OpenSession{Agent: AgentInfo{Address: "d:1", Level: 4}},
+		RaiseLevel{Level: 4},
+		CommitObject{Session: 4, Key: "o6", Size: 500, Runs: []CommitRun{{Partition: p(2), Pos: 64, Batches: []CommitBatch{{Len: 30, Records: 9, ProducerID: -1}}}}},
+		DeleteRecords{Moves: []LogStartMove{{p(0), 6}, {p(1), ToHighWatermark}, {p(2), 7}}},
+	} {
+		if err := errOf(s.Apply(Entry{Seq: s.next, Term: 4, Time: int64(300_000 + 1000*i), Commands: []Command{c}})[0]); err != nil {
+			t.Fatalf("%#v: %v", c, err)
+		}
+	}
+	for _, fault := range stateFaults(s) {
+		t.Error(fault)
+	}
+	return s
+}
+
 // goldenState is a state with something in every section.
 func goldenState(t testing.TB) *State {
 	t.Helper()
@@ -203,10 +237,13 @@ func goldenStateHeld(t testing.TB) *State {
 // are no longer written.
 func TestGoldenBytes(t *testing.T) {
 	for name, encode := range map[string]func() []byte{
-		"entry-v1.hex":    func() []byte { return EncodeEntry(everyCommand()) },
-		"entry-v2.hex":    func() []byte { return EncodeEntry(everyCommand2()) },
-		"entry-v3-topics.hex": func() []byte { return EncodeEntry(everyCommand3()) },
-		"snapshot-v2.hex": func() []byte { return goldenState2(t).Encode() },
+		"entry-v1.hex":          func() []byte { return EncodeEntry(everyCommand()) },
+		"entry-v2.hex":          func() []byte { return EncodeEntry(everyCommand2()) },
+		"entry-v3-topics.hex":   func() []byte { return EncodeEntry(everyCommand3()) },
+		"entry-v3-logstart.hex": func() []byte { return EncodeEntry(logStartCommands()) },
+		// Of version 2 in form, and no older agent reads it: the level is in front.
+		"snapshot-v2-logstart.hex": func() []byte { return goldenStateLogStarts(t).Encode() },
+		"snapshot-v2.hex":          func() []byte { return goldenState2(t).Encode() },
 		// Version 2 as well: what came to it before it was used.
 		"entry-v2-held.hex":    func() []byte { return EncodeEntry(heldCommands()) },
 		"snapshot-v2-held.hex": func() []byte { return goldenStateHeld(t).Encode() },
@@ -227,7 +264,7 @@ func TestGoldenBytes(t *testing.T) {
 			t.Errorf("%s: the bytes changed:\n%s", path, got)
 		}
 	}
-	for _, name := range []string{"snapshot-v2.hex", "snapshot-v2-held.hex"} {
+	for _, name := range []string{"snapshot-v2.hex", "snapshot-v2-held.hex", "snapshot-v2-logstart.hex"} {
 		golden := unhex(t, filepath.Join("testdata", "golden", name))
 		s, err := DecodeState(golden)
 		if err != nil {
@@ -340,7 +377,7 @@ func TestEntryComesBackAsItWas(t *testing.T) {
 }
 
 func TestCutEntriesAreCorrupt(t *testing.T) {
-	for _, e := range []Entry{heldCommands(), everyCommand3()} {
+	for _, e := range []Entry{heldCommands(), everyCommand3(), logStartCommands()} {
 		whole := EncodeEntry(e)
 		for n := range whole {
 			if _, err := DecodeEntry(whole[:n]); !errors.Is(err, ErrCorrupt) {
@@ -391,7 +428,7 @@ func TestEntriesOfTheFutureAskForANewerBarge(t *testing.T) {
 }
 
 func TestDamagedSnapshotsAreCorrupt(t *testing.T) {
-	for _, b := range [][]byte{goldenState2(t).Encode(), unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex"))} {
+	for _, b := range [][]byte{goldenState2(t).Encode(), goldenStateLogStarts(t).Encode(), unhex(t, filepath.Join("testdata", "golden", "snapshot-v1.hex"))} {
 		testDamaged(t, b)
 	}
 }
@@ -435,6 +472,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(EncodeEntry(everyCommand2()))
 	f.Add(EncodeEntry(heldCommands()))
 	f.Add(EncodeEntry(everyCommand3()))
+	f.Add(EncodeEntry(logStartCommands()))
 	f.Add(EncodeEntry(Entry{}))
 	log := newRandomLog(1)
 	for range 20 {
@@ -456,7 +494,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Fatalf("got  %+v\nwant %+v", again, e)
 		}
 		// Whatever can be decoded can be applied, to an empty state and to one with something in it.
-		for _, s := range []*State{NewState(), goldenState2(t), goldenStateHeld(t)} {
+		for _, s := range []*State{NewState(), goldenState2(t), goldenStateHeld(t), goldenStateLogStarts(t)} {
 			if creates(e) {
 				continue // partitions cost more memory than bytes, which is bounded but slow here
 			}
@@ -497,6 +535,7 @@ func FuzzDecodeState(f *testing.F) {
 	seed(goldenState(f))
 	seed(goldenState2(f))
 	seed(goldenStateHeld(f))
+	seed(goldenStateLogStarts(f))
 	old := unhex(f, filepath.Join("testdata", "golden", "snapshot-v1.hex"))
 	f.Add(old[len(snapshotMagic) : len(old)-4])
 	log := newRandomLog(2)

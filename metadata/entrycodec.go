@@ -44,6 +44,8 @@ const (
 
 	tagAlterTopicConfigs = 21
 	tagCreatePartitions  = 22
+	tagDeleteRecords     = 25
+	tagApplyRetention    = 26
 
 	// Only in what followers are sent, never in a slot.
 	tagCommitObjectPlaced = 255 // CommitObject of which the object itself is left out
@@ -103,6 +105,10 @@ func tagOf(c Command) byte {
 		return tagForgetObjects
 	case ForgetTopic:
 		return tagForgetTopic
+	case DeleteRecords:
+		return tagDeleteRecords
+	case ApplyRetention:
+		return tagApplyRetention
 	}
 	return 0 // Command is sealed: only nil gets here
 }
@@ -271,6 +277,10 @@ func (w *wireWriter) command(c Command) {
 		w.strings(c.Keys)
 	case ForgetTopic:
 		w.topicID(c.ID)
+	case DeleteRecords:
+		w.logStartMoves(c.Moves)
+	case ApplyRetention:
+		w.topicIDs(c.Topics)
 	}
 }
 
@@ -334,6 +344,10 @@ func (r *wireReader) command(version byte) Command {
 		return ForgetObjects{Keys: r.strings()}
 	case tagForgetTopic:
 		return ForgetTopic{ID: r.topicID()}
+	case tagDeleteRecords:
+		return DeleteRecords{Moves: r.logStartMoves()}
+	case tagApplyRetention:
+		return ApplyRetention{Topics: r.topicIDs()}
 	default:
 		r.fail(fmt.Sprintf("command tag %d is not known", tag))
 		return nil
@@ -473,6 +487,29 @@ func (r *wireReader) nextPartition(prev record.Partition) record.Partition {
 	}
 	prev.Index = int32(index)
 	return prev
+}
+
+func (w *wireWriter) logStartMoves(moves []LogStartMove) {
+	w.count(len(moves))
+	var prev record.Partition
+	for i, m := range moves {
+		w.nextPartition(m.Partition, prev, i == 0)
+		w.varint(int64(m.To))
+		prev = m.Partition
+	}
+}
+
+func (r *wireReader) logStartMoves() (moves []LogStartMove) {
+	var prev record.Partition
+	for range r.count(3) {
+		prev = r.nextPartition(prev)
+		m := LogStartMove{Partition: prev, To: record.Offset(r.varint())}
+		if r.err != nil {
+			return nil
+		}
+		moves = append(moves, m)
+	}
+	return moves
 }
 
 // movedObject spends about ten bytes on a run, as commitObject does on a batch.

@@ -9,7 +9,7 @@ import "fmt"
 //     that are held back (CommitObject.Held, CommitHeld).
 //   - 3: many agents at work: earlier ones seal every session but their own when they start, and so must not start. Runs
 //     move without a claim of their topic (Replace.Moved).
-//   - 4: topics that change: AlterTopicConfigs, CreatePartitions.
+//   - 4: topics that change: AlterTopicConfigs, CreatePartitions, and log starts that move: DeleteRecords, ApplyRetention.
 //
 // A log begins at level 1. Its level is raised by a RaiseLevel once all open sessions understand more, and never goes down.
 const MaxLevel = 4

@@ -63,7 +63,8 @@ type PendingTopic struct {
 	Partitions []PendingPartition // those that have runs, by index; nil from View.Pending
 }
 
-// PendingPartition is one partition's runs, in offset order, starting at its compacted end.
+// PendingPartition is one partition's runs, in offset order. They start at its compacted end, or the first one reaches over it: what lies
+// below was deleted, and enters no file.
 type PendingPartition struct {
 	Index        int32
 	CompactedEnd record.Offset

@@ -18,7 +18,7 @@ type randomLog struct {
 	state    *State // what the log has led to, to make sensible commands from
 	sequence map[int64]int32
 
-	deleted, forgotten, moved, inlined, held, altered, grown int // commands of these kinds that took effect
+	deleted, forgotten, moved, inlined, held, altered, grown, cut, retained int // commands of these kinds that took effect
 }
 
 func newRandomLog(seed uint64) *randomLog {
@@ -40,6 +40,10 @@ func (l *randomLog) entry() Entry {
 		switch c := e.Commands[i].(type) {
 		case DeleteTopic:
 			l.deleted++
+		case DeleteRecords:
+			l.cut++
+		case ApplyRetention:
+			l.retained += len(r.(ApplyRetentionResult).Moved)
 		case ForgetSession:
 			l.forgotten++
 		case AlterTopicConfigs:
@@ -64,12 +68,22 @@ func (l *randomLog) entry() Entry {
 
 func (l *randomLog) command() Command {
 	r := l.rng
-	switch r.IntN(20) {
+	switch r.IntN(22) {
+	case 20:
+		return l.deleteRecords()
+	case 21:
+		return ApplyRetention{Topics: []record.TopicID{l.topic(), l.topic()}}
 	case 0:
 		l.topics++
 		c := CreateTopic{ID: topicNumber(int64(l.topics)), Name: fmt.Sprint("t", r.IntN(5)), Partitions: 1 + r.Int32N(4)}
 		if r.IntN(2) == 0 {
 			c.Configs = map[string]string{configTableOnDelete: onDeleteKeep, "b": "", "a": "x", configCleanupPolicy: "compact"}
+		}
+		switch r.IntN(4) { // entries are an hour and a half apart
+		case 0:
+			c.Configs = map[string]string{configRetentionMs: "90000000", configTableEnable: fmt.Sprint(r.IntN(2) == 0)}
+		case 1:
+			c.Configs = map[string]string{configRetentionBytes: "500"}
 		}
 		return c
 	case 1:
@@ -154,6 +168,34 @@ func (l *randomLog) changeTopic() Command {
 	}
 	if l.rng.IntN(4) == 0 {
 		c.From, c.To = c.To, c.From
+	}
+	return c
+}
+
+// deleteRecords moves starts of a topic to anywhere in its log, now and then out of it, and to ends of files and runs.
+func (l *randomLog) deleteRecords() Command {
+	r := l.rng
+	t := l.state.topics[l.topic()]
+	if t == nil {
+		return DeleteRecords{Moves: []LogStartMove{{Partition: record.Partition{Topic: l.topic()}, To: 1}}}
+	}
+	c := DeleteRecords{}
+	for range 1 + r.IntN(3) {
+		m := LogStartMove{Partition: record.Partition{Topic: t.ID, Index: r.Int32N(t.Partitions + 1)}}
+		if int(m.Partition.Index) < len(t.parts) {
+			p := &t.parts[m.Partition.Index]
+			m.To = p.logStart - 3 + record.Offset(r.Int64N(int64(p.highWatermark-p.logStart)/3+8))
+			if n := len(p.files); n > 0 && r.IntN(3) == 0 {
+				m.To = p.files[r.IntN(n)].end
+			}
+			if n := len(p.runs); n > 0 && r.IntN(6) == 0 {
+				m.To = p.runs[r.IntN(n)].end
+			}
+			if r.IntN(30) == 0 {
+				m.To = ToHighWatermark
+			}
+		}
+		c.Moves = append(c.Moves, m)
 	}
 	return c
 }
@@ -329,7 +371,7 @@ func (l *randomLog) replace() Replace {
 		}
 		for p := range t.parts {
 			if runs := t.parts[p].runs; len(runs) > 0 {
-				fp := FilePart{Partition: int32(p), Base: runs[0].base, End: runs[l.rng.IntN(len(runs))].end, RowGroups: 1}
+				fp := FilePart{Partition: int32(p), Base: t.parts[p].compactedEnd, End: runs[l.rng.IntN(len(runs))].end, RowGroups: 1, MaxTimestamp: runs[0].maxTime}
 				fp.Rows = int64(fp.End - fp.Base)
 				f.Parts = append(f.Parts, fp)
 			}

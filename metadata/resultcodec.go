@@ -164,6 +164,18 @@ func EncodeResult(res Result) []byte {
 	case ForgetTopicResult:
 		w.byte(tagForgetTopic)
 		w.error(res.Err)
+	case DeleteRecordsResult:
+		w.byte(tagDeleteRecords)
+		w.error(res.Err)
+		w.count(len(res.Moves))
+		for _, m := range res.Moves {
+			w.error(m.Err)
+			w.varint(int64(m.LogStart))
+		}
+	case ApplyRetentionResult:
+		w.byte(tagApplyRetention)
+		w.error(res.Err)
+		w.logStartMoves(res.Moved)
 	}
 	return w.b
 }
@@ -230,9 +242,24 @@ func (r *wireReader) result() Result {
 		return ForgetObjectsResult{err}
 	case tagForgetTopic:
 		return ForgetTopicResult{err}
+	case tagDeleteRecords:
+		return DeleteRecordsResult{Err: err, Moves: r.logStarts()}
+	case tagApplyRetention:
+		return ApplyRetentionResult{Err: err, Moved: r.logStartMoves()}
 	}
 	r.fail(fmt.Sprintf("result tag %d is not known", tag))
 	return nil
+}
+
+func (r *wireReader) logStarts() (moves []LogStartResult) {
+	for range r.count(2) {
+		m := LogStartResult{Err: r.error(), LogStart: record.Offset(r.varint())}
+		if r.err != nil {
+			return nil
+		}
+		moves = append(moves, m)
+	}
+	return moves
 }
 
 // batchFates spends five bytes or so on a batch: offsets of one run are written as differences.

@@ -38,6 +38,8 @@ func everyResult() []Result {
 		ProjectedResult{ErrStaleInput},
 		ForgetObjectsResult{errors.New("an error that has no number")},
 		ForgetTopicResult{},
+		DeleteRecordsResult{Err: ErrLevel, Moves: []LogStartResult{{LogStart: 1 << 40}, {Err: ErrUnknownTopic, LogStart: -1}, {Err: ErrOffsetOutOfRange}}},
+		ApplyRetentionResult{Moved: []LogStartMove{{Partition: record.Partition{Topic: record.TopicID{15: 3}, Index: 7}, To: 99}}},
 	}
 }
 
@@ -121,7 +123,7 @@ func TestResultBytes(t *testing.T) {
 }
 
 func TestCommandsTravel(t *testing.T) {
-	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands) {
+	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands, logStartCommands().Commands) {
 		b, err := EncodeCommand(cmd)
 		if err != nil {
 			t.Fatal(err)
@@ -163,7 +165,7 @@ func FuzzDecodeResult(f *testing.F) {
 }
 
 func FuzzDecodeForFollowers(f *testing.F) {
-	for _, e := range []Entry{everyCommand(), everyCommand2(), everyCommand3()} {
+	for _, e := range []Entry{everyCommand(), everyCommand2(), everyCommand3(), logStartCommands()} {
 		EncodeEntry(e)
 		f.Add(EncodeForFollowers(e))
 	}
@@ -189,7 +191,7 @@ func FuzzDecodeForFollowers(f *testing.F) {
 }
 
 func FuzzDecodeCommand(f *testing.F) {
-	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands) {
+	for _, cmd := range slices.Concat(everyCommand().Commands, everyCommand2().Commands, everyCommand3().Commands, logStartCommands().Commands) {
 		f.Add(encodeCommand(cmd))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -111,10 +111,13 @@ func stateFaults(s *State) (faults []string) {
 		runs, size, oldest := 0, record.Len(0), int64(0)
 		for i := range t.parts {
 			p := &t.parts[i]
-			if b := p.bounds(); b.LogStart > b.LastStable || b.LastStable > b.HighWatermark || p.compactedEnd > p.highWatermark {
+			if b := p.bounds(); b.LogStart > b.LastStable || b.LastStable > b.HighWatermark || p.compactedEnd > p.highWatermark || p.logStart > p.compactedEnd {
 				faults = append(faults, fmt.Sprintf("I5: %s/%d %+v", id, i, b))
 			}
 			end, age := p.compactedEnd, int64(0)
+			if len(p.runs) > 0 && p.compactedEnd == p.logStart && p.runs[0].base < end && p.runs[0].end > end {
+				end = p.runs[0].base // records were deleted up to its middle
+			}
 			for _, r := range p.runs {
 				if r.committedAt < age || r.committedAt > s.time {
 					faults = append(faults, fmt.Sprintf("%s/%d: run at %d is of %d, after one of %d", id, i, r.base, r.committedAt, age))
@@ -135,6 +138,7 @@ func stateFaults(s *State) (faults []string) {
 				faults = append(faults, fmt.Sprintf("I2: %s/%d runs end at %d, high watermark %d", id, i, end, p.highWatermark))
 			}
 		}
+		faults = append(faults, fileFaults(s, t)...)
 		if runs != t.runCount || size != t.runBytes || oldest != t.oldest || (s.withRuns[id] != nil) != (runs > 0) {
 			faults = append(faults, fmt.Sprintf("topic %s counts %d runs from time %d on, has %d from %d on", id, t.runCount, t.oldest, runs, oldest))
 		}
@@ -165,6 +169,45 @@ func stateFaults(s *State) (faults []string) {
 	}
 	if len(refs) > len(s.objects) {
 		faults = append(faults, "I8: a run refers to no object")
+	}
+	return faults
+}
+
+// fileFaults holds the files of a live topic to its log starts: each is there because the log or the table needs it.
+func fileFaults(s *State, t *topicState) (faults []string) {
+	spans := map[string]int{}
+	for i := range t.parts {
+		p := &t.parts[i]
+		for k := range p.files {
+			f := &p.files[k]
+			spans[f.file.Key]++
+			if f.end <= p.logStart {
+				faults = append(faults, fmt.Sprintf("I5: %s/%d starts at %d and has file [%d, %d)", t.ID, i, p.logStart, f.base, f.end))
+			}
+			if next := p.compactedEnd; k+1 < len(p.files) && p.files[k+1].base != f.end || k+1 == len(p.files) && f.end != next {
+				faults = append(faults, fmt.Sprintf("I2: %s/%d gap after %d", t.ID, i, f.end))
+			}
+		}
+		if len(p.files) > 0 && p.files[0].base > p.logStart || len(p.files) == 0 && p.compactedEnd != p.logStart {
+			faults = append(faults, fmt.Sprintf("I2: %s/%d files do not reach the start %d", t.ID, i, p.logStart))
+		}
+	}
+	for i := range t.adds {
+		if spans[t.adds[i].File.Key] == 0 {
+			spans[t.adds[i].File.Key] = 1
+		}
+	}
+	for _, f := range t.files {
+		if spans[f.Key] == 0 {
+			faults = append(faults, fmt.Sprintf("topic %s keeps %s for nothing", t.ID, f.Key))
+		}
+		if !s.known(f.Key) {
+			faults = append(faults, fmt.Sprintf("I8: topic %s has %s, which is not known", t.ID, f.Key))
+		}
+		delete(spans, f.Key)
+	}
+	for key := range spans {
+		faults = append(faults, fmt.Sprintf("I8: topic %s needs %s and has let it go", t.ID, key))
 	}
 	return faults
 }
@@ -286,6 +329,19 @@ func (s *script) parse(line string) Command {
 			} else {
 				c.Files = append(c.Files, s.newFile(file))
 			}
+		}
+		return c
+	case "delete-records": // logs/0:5 logs/1:-1
+		c := DeleteRecords{}
+		for _, move := range f.bare {
+			p, to, _ := strings.Cut(move, ":")
+			c.Moves = append(c.Moves, LogStartMove{Partition: s.partition(p), To: record.Offset(atoi(s.t, to))})
+		}
+		return c
+	case "retain":
+		c := ApplyRetention{}
+		for _, name := range f.bare {
+			c.Topics = append(c.Topics, s.topic(name))
 		}
 		return c
 	case "projected":
@@ -529,6 +585,18 @@ func resultString(r Result) string {
 		return orErr(r.Err, "ok")
 	case ForgetTopicResult:
 		return orErr(r.Err, "ok")
+	case DeleteRecordsResult:
+		var list []string
+		for _, m := range r.Moves {
+			list = append(list, orErr(m.Err, "starts")+fmt.Sprintf(" at %d", m.LogStart))
+		}
+		return orErr(r.Err, strings.Join(list, ", "))
+	case ApplyRetentionResult:
+		list := []string{"moved:"}
+		for _, m := range r.Moved {
+			list = append(list, fmt.Sprintf("#%d/%d to %d", m.Partition.Topic[15], m.Partition.Index, m.To))
+		}
+		return orErr(r.Err, strings.Join(list, " "))
 	}
 	return fmt.Sprintf("unknown result %T", r)
 }

@@ -131,6 +131,10 @@ func (s *State) apply(c Command) Result {
 		return s.createPartitions(c)
 	case ForgetTopic:
 		return s.forgetTopic(c)
+	case DeleteRecords:
+		return s.deleteRecords(c)
+	case ApplyRetention:
+		return s.applyRetention(c)
 	case SetKeys:
 		return s.setKeys(c)
 	case ClaimJob:

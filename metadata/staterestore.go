@@ -83,8 +83,14 @@ func (r *snapshotReader) topics(s *State) {
 		for i := range t.parts {
 			r.partition(s, t, &t.parts[i])
 		}
+		pending := make(map[string]bool, len(t.adds))
+		for i := range t.adds {
+			pending[t.adds[i].File.Key] = true
+		}
 		for _, f := range t.files {
-			r.attach(t, f)
+			if r.attach(t, f); r.err == nil && !pending[f.Key] && !t.holds(f) {
+				r.fail("file below the log starts that waits for nothing")
+			}
 		}
 		if r.err != nil {
 			return
@@ -139,7 +145,7 @@ func (r *snapshotReader) topicHead(s *State) *topicState {
 	return t
 }
 
-// attach lists a file of a live topic in its partitions.
+// attach lists a file of a live topic in those of its partitions whose log still has some of it.
 func (r *snapshotReader) attach(t *topicState, f *File) {
 	for i := range f.Parts {
 		fp := &f.Parts[i]
@@ -148,6 +154,9 @@ func (r *snapshotReader) attach(t *topicState, f *File) {
 			return
 		}
 		p := &t.parts[fp.Partition]
+		if fp.End <= p.logStart {
+			continue
+		}
 		if n := len(p.files); fp.End > p.compactedEnd || n > 0 && fp.Base < p.files[n-1].end {
 			r.fail("file parts overlap")
 			return
@@ -161,7 +170,7 @@ func (r *snapshotReader) partition(s *State, t *topicState, p *partition) {
 		return
 	}
 	p.logStart, p.compactedEnd, p.highWatermark = record.Offset(r.natural()), record.Offset(r.natural()), record.Offset(r.natural())
-	if p.logStart > p.highWatermark || p.compactedEnd > p.highWatermark || p.highWatermark > 1<<62 {
+	if p.logStart > p.compactedEnd || p.compactedEnd > p.highWatermark || p.highWatermark > 1<<62 {
 		r.fail("partition bounds out of order")
 	}
 	prev := run{}
@@ -180,7 +189,9 @@ func (r *snapshotReader) partition(s *State, t *topicState, p *partition) {
 			return
 		}
 		o := s.objects[v.object]
-		if o == nil || v.base < p.compactedEnd || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
+		// The first one may begin below the compacted end where a deletion of records has taken that along.
+		straddles := len(p.runs) == 0 && s.level >= 4 && p.compactedEnd == p.logStart && v.end > p.compactedEnd
+		if o == nil || v.base < p.compactedEnd && !straddles || v.end <= v.base || v.end > p.highWatermark || v.base < prev.end {
 			r.fail("run out of order or without its object")
 			return
 		}

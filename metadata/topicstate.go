@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/bargedata/barge/record"
 )
@@ -10,7 +11,7 @@ import (
 type topicState struct {
 	Topic
 	parts   []partition // empty in a tombstone
-	files   []*File     // in order of arrival; immutable once here
+	files   []*File     // in order of arrival, those the log has records of, and those of adds; immutable once here
 	adds    []PendingAdd
 	version int64  // of the table, last projected; -1 before the first
 	upTo    uint64 // newest log entry folded into version
@@ -22,7 +23,8 @@ type topicState struct {
 	oldest   int64 // smallest committedAt of the runs; 0 without runs
 }
 
-// partition is the log of one Kafka partition: files over [logStart, compactedEnd), then runs up to highWatermark.
+// partition is the log of one Kafka partition: files over [logStart, compactedEnd), then runs up to highWatermark. The first file, or
+// where there is none the first run, may begin below the log start.
 type partition struct {
 	logStart, compactedEnd, highWatermark record.Offset
 
@@ -199,9 +201,13 @@ func (s *State) projected(c Projected) Result {
 	for n < len(t.adds) && t.adds[n].Seq <= c.UpTo {
 		n++
 	}
+	done := t.adds[:n]
 	t.adds = append([]PendingAdd(nil), t.adds[n:]...)
 	if len(t.adds) == 0 {
 		delete(s.withAdds, t.ID)
+	}
+	if len(t.parts) > 0 && slices.ContainsFunc(done, func(a PendingAdd) bool { return !t.holds(&a.File) }) {
+		s.dropFiles(t) // they waited for the table alone
 	}
 	return ProjectedResult{}
 }
