@@ -46,6 +46,7 @@ type Config struct {
 	BufferBytes   int64         // what producers may have waiting in this agent
 	CacheBytes    int64         // recent WAL objects kept in memory for consumers
 	ReleaseGrace  time.Duration // between the release of an object and its deletion
+	Retention     time.Duration // how often it is looked for what retention.ms and retention.bytes let go
 	DrainTimeout  time.Duration // for everything in flight when the agent is told to stop
 
 	AutoCreateTopics    bool
@@ -70,6 +71,7 @@ func DefaultConfig() Config {
 		BufferBytes:         256 << 20,
 		CacheBytes:          128 << 20,
 		ReleaseGrace:        10 * time.Minute,
+		Retention:           5 * time.Minute,
 		DrainTimeout:        30 * time.Second,
 		NumPartitions:       4,
 		TableCommitInterval: time.Minute,
@@ -168,6 +170,7 @@ func (c Config) Validate() error {
 	}{
 		{"flush-interval", c.FlushInterval, time.Millisecond},
 		{"release-grace", c.ReleaseGrace, 0},
+		{"retention-check-interval", c.Retention, 100 * time.Millisecond},
 		{"drain-timeout", c.DrainTimeout, time.Second},
 		{"table-commit-interval", c.TableCommitInterval, 100 * time.Millisecond},
 	} {

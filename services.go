@@ -77,6 +77,7 @@ func (a *Agent) build(j *joined, session metadata.SessionID) (*services, error) 
 	compactConfig.Session, compactConfig.Cluster = session, j.cluster
 	compactConfig.Share = compactor.Spread(node.Members, session)
 	compactConfig.ReleaseGrace, compactConfig.Fence = a.cfg.ReleaseGrace, a.cfg.TableFence
+	compactConfig.Retention = a.cfg.Retention
 	compactConfig.Limits.Interval = a.cfg.TableCommitInterval
 	worker := compactor.New(compactConfig, view, node, j.store, a.parts.Now, a.entropy.id, a.log)
 

@@ -125,7 +125,7 @@ func (a *Agent) sources() console.Sources {
 			return console.Background{
 				Jobs: s.Jobs, FailedJobs: s.FailedJobs, Files: s.Files, Rows: s.Rows,
 				TableCommits: s.TableCommits, FailedTableCommits: s.FailedTableCommits, ObjectsDeleted: s.ObjectsDeleted,
-				ObjectsSwept: s.ObjectsSwept, ObjectsMoved: s.ObjectsMoved, BytesMoved: s.BytesMoved, SessionsForgotten: s.SessionsForgotten,
+				ObjectsSwept: s.ObjectsSwept, ObjectsMoved: s.ObjectsMoved, BytesMoved: s.BytesMoved, SessionsForgotten: s.SessionsForgotten, LogStartsMoved: s.LogStartsMoved,
 			}
 		},
 		More: func() []console.Value {

@@ -133,6 +133,7 @@ func agentSettings() []setting {
 		durationSetting("table-commit-interval", "longest wait of a record for its table, where the topic sets none", func(v *values) *time.Duration { return &v.TableCommitInterval }),
 		boolSetting("table-fence", "keep other engines from writing to the tables", func(v *values) *bool { return &v.TableFence }),
 		durationSetting("release-grace", "between the release of an object and its deletion", func(v *values) *time.Duration { return &v.ReleaseGrace }),
+		durationSetting("retention-check-interval", "how often to look for what retention.ms and retention.bytes of the topics let go", func(v *values) *time.Duration { return &v.Retention }),
 		durationSetting("drain-timeout", "for what is in flight when the agent is told to stop", func(v *values) *time.Duration { return &v.DrainTimeout }),
 		logFormatSetting(),
 		logLevelSetting(),

@@ -6,7 +6,7 @@
 // Plan decides (pure); Run claims a job in the metadata log, reads each WAL object of its span once, writes one Parquet file
 // for each topic that is due and one object with the rest, sorted by topic, and commits them with one Replace entry, the moment of
 // truth. The committer then folds pending adds into the topic's Delta log and records that with a Projected entry. Objects
-// that lost their last run are deleted after a grace, and what was uploaded and never committed when its session can commit it no
+// that lost their last run are deleted after a grace, log starts move where retention wants it, and what was uploaded and never committed when its session can commit it no
 // more.
 //
 // A failed job leaves the log as it was: its claim is given up and the work planned again. A Delta fault delays the table and
@@ -29,10 +29,11 @@ import (
 )
 
 // Levels of the log: from movesLevel on runs may move and sessions be forgotten, from unclaimedLevel on runs move without a claim of
-// their topics.
+// their topics, from logStartLevel on log starts move.
 const (
 	movesLevel     = 2
 	unclaimedLevel = 3
+	logStartLevel  = 4
 )
 
 // View is what the compactor reads of the metadata.
@@ -49,6 +50,7 @@ type View interface {
 	Tombstones() []metadata.Topic
 	Sessions() []metadata.Session // by id
 	KnowsObject(key string) bool
+	Expired(now int64, after record.TopicID, limit int) []record.TopicID // by id
 }
 
 // Config holds the compactor's settings.
@@ -58,6 +60,7 @@ type Config struct {
 	Tick         time.Duration // how often the plan is made from memory; nothing is requested when nothing is due
 	ReleaseGrace time.Duration // between release and deletion of an object
 	Sweep        SweepTimes
+	Retention    time.Duration // how often it is looked for what retention lets go
 	Limits       Limits
 	CommitBudget int   // table commits per second in the whole cluster
 	Decompressed int64 // cap on one batch, bytes
@@ -72,6 +75,7 @@ func DefaultConfig() Config {
 		Tick:         500 * time.Millisecond,
 		ReleaseGrace: 10 * time.Minute,
 		Sweep:        SweepTimes{Again: time.Hour, Last: 24 * time.Hour, Open: time.Hour},
+		Retention:    5 * time.Minute,
 		Limits:       DefaultLimits(),
 		CommitBudget: 20,
 		Decompressed: record.DefaultLimits().Decompressed,
@@ -86,6 +90,7 @@ type Stats struct {
 	ObjectsSwept                                                                            int64 // that were never committed
 	ObjectsMoved, BytesMoved                                                                int64 // regrouped objects written
 	SessionsForgotten                                                                       int64
+	LogStartsMoved                                                                          int64 // by retention
 }
 
 // Compactor runs one agent's background jobs. Make it with New, run it with Run; Stats is safe for concurrent use.
@@ -104,9 +109,10 @@ type Compactor struct {
 	tokens  tokenBucket
 	retry   backoffs
 	sweeper sweeper
+	expired time.Time // when retention was looked at last
 
 	jobs, failedJobs, files, rows, tableCommits, failedTableCommits, objectsDeleted, rounds atomic.Int64
-	objectsSwept, objectsMoved, bytesMoved, sessionsForgotten                               atomic.Int64
+	objectsSwept, objectsMoved, bytesMoved, sessionsForgotten, logStartsMoved               atomic.Int64
 }
 
 // New makes a compactor; nothing starts.
@@ -127,7 +133,7 @@ func (c *Compactor) Stats() Stats {
 		TableCommits: c.tableCommits.Load(), FailedTableCommits: c.failedTableCommits.Load(),
 		ObjectsDeleted: c.objectsDeleted.Load(), Rounds: c.rounds.Load(),
 		ObjectsSwept: c.objectsSwept.Load(), ObjectsMoved: c.objectsMoved.Load(), BytesMoved: c.bytesMoved.Load(),
-		SessionsForgotten: c.sessionsForgotten.Load(),
+		SessionsForgotten: c.sessionsForgotten.Load(), LogStartsMoved: c.logStartsMoved.Load(),
 	}
 }
 
@@ -162,7 +168,7 @@ func (c *Compactor) Round(ctx context.Context) error {
 	if c.share.mine(sweepWork) {
 		errs = append(errs, c.patiently(ctx, "released objects", c.deleteReleased))
 	}
-	errs = append(errs, c.patiently(ctx, "sweep", c.sweep))
+	errs = append(errs, c.patiently(ctx, "sweep", c.sweep), c.patiently(ctx, "retention", c.retain))
 	return errors.Join(append(errs, c.dropTables(ctx))...)
 }
 

@@ -127,7 +127,7 @@ func writeTopic(out *bytes.Buffer, t *TopicJob, in *inputs, limits record.Limits
 			return tableflow.FileStats{}, err
 		}
 		for i := range part.Runs {
-			if err := writeRun(w, &part.Runs[i], in, limits); err != nil {
+			if err := writeRun(w, &part.Runs[i], part.Base, in, limits); err != nil {
 				return tableflow.FileStats{}, fmt.Errorf("partition %d, offsets %d to %d in %s: %w",
 					part.Partition, part.Runs[i].Base, part.Runs[i].End, part.Runs[i].Key, err)
 			}
@@ -136,8 +136,8 @@ func writeTopic(out *bytes.Buffer, t *TopicJob, in *inputs, limits record.Limits
 	return w.Close()
 }
 
-// writeRun appends the rows of one run.
-func writeRun(w *tableflow.Writer, run *metadata.Run, in *inputs, limits record.Limits) error {
+// writeRun appends the rows of one run from an offset on.
+func writeRun(w *tableflow.Writer, run *metadata.Run, from record.Offset, in *inputs, limits record.Limits) error {
 	batches, err := in.batches(run)
 	if err != nil {
 		return err
@@ -146,8 +146,9 @@ func writeRun(w *tableflow.Writer, run *metadata.Run, in *inputs, limits record.
 	for _, batch := range batches {
 		var appendErr error
 		err := batch.Each(limits, func(r *record.Record) bool {
-			r.Offset += next - batch.BaseOffset()
-			appendErr = w.Append(r)
+			if r.Offset += next - batch.BaseOffset(); r.Offset >= from {
+				appendErr = w.Append(r)
+			}
 			return appendErr == nil
 		})
 		if err := errors.Join(err, appendErr); err != nil {
@@ -168,7 +169,7 @@ func (c *Compactor) newFile(t *TopicJob, key string, stats tableflow.FileStats) 
 	for i, p := range stats.Parts {
 		runs := t.Parts[i].Runs
 		f.Parts = append(f.Parts, metadata.FilePart{
-			Partition: p.Partition, Base: runs[0].Base, End: runs[len(runs)-1].End,
+			Partition: p.Partition, Base: t.Parts[i].Base, End: runs[len(runs)-1].End,
 			RowGroup: p.RowGroup, RowGroups: p.RowGroups, Rows: p.Rows, MaxTimestamp: p.MaxTimestamp,
 		})
 	}

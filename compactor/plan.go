@@ -73,9 +73,11 @@ type TopicJob struct {
 	Parts []PartJob // by partition
 }
 
-// PartJob is the stretch of one partition that goes into the file: whole runs from the compacted end on.
+// PartJob is the stretch of one partition that goes into the file: whole runs, but for what lies below Base, the compacted end. Records
+// of the first run may: they have been deleted.
 type PartJob struct {
 	Partition int32
+	Base      record.Offset
 	Runs      []metadata.Run
 }
 
@@ -325,7 +327,7 @@ func cutByAge(parts []PartJob, most record.Len) []PartJob {
 			n++
 		}
 		if n > 0 {
-			kept = append(kept, PartJob{Partition: part.Partition, Runs: part.Runs[:n]})
+			kept = append(kept, PartJob{Partition: part.Partition, Base: part.Base, Runs: part.Runs[:n]})
 		}
 	}
 	return kept
@@ -342,7 +344,7 @@ func chooseParts(partitions []metadata.PendingPartition, usable func(*metadata.R
 			n++
 		}
 		if n > 0 {
-			parts = append(parts, PartJob{Partition: part.Index, Runs: part.Runs[:n]})
+			parts = append(parts, PartJob{Partition: part.Index, Base: part.CompactedEnd, Runs: part.Runs[:n]})
 		}
 	}
 	if len(parts) <= most {
@@ -447,7 +449,7 @@ func smaller(job Job) (Job, bool) {
 	switch {
 	case longest > 1:
 		for _, part := range t.Parts {
-			half.Parts = append(half.Parts, PartJob{Partition: part.Partition, Runs: part.Runs[:min(len(part.Runs), longest/2)]})
+			half.Parts = append(half.Parts, PartJob{Partition: part.Partition, Base: part.Base, Runs: part.Runs[:min(len(part.Runs), longest/2)]})
 		}
 	case len(t.Parts) > 1:
 		half.Parts = t.Parts[:len(t.Parts)/2]

@@ -66,6 +66,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter("barge_compactor_regrouped_objects_total", "Objects written for records of topics that were not due.", float64(b.ObjectsMoved))
 		counter("barge_compactor_regrouped_bytes_total", "Bytes of those objects.", float64(b.BytesMoved))
 		counter("barge_compactor_forgotten_sessions_total", "Sessions that left the state after their last sweep.", float64(b.SessionsForgotten))
+		counter("barge_compactor_retention_moves_total", "Log starts of partitions that retention moved up.", float64(b.LogStartsMoved))
 	}
 	if c.src.More != nil {
 		for _, v := range c.src.More() {

@@ -56,7 +56,7 @@ type Table struct {
 // Background counts what the compactor did since the agent started.
 type Background struct {
 	Jobs, FailedJobs, Files, Rows, TableCommits, FailedTableCommits, ObjectsDeleted int64
-	ObjectsSwept, ObjectsMoved, BytesMoved, SessionsForgotten                       int64
+	ObjectsSwept, ObjectsMoved, BytesMoved, SessionsForgotten, LogStartsMoved       int64
 }
 
 // Value is one metric that Sources.More adds. A counter's name ends in _total.

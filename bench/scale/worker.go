@@ -289,7 +289,7 @@ func (w *worker) file(t *compactor.TopicJob, key string) (metadata.NewFile, int6
 	f := metadata.NewFile{Topic: t.Topic.ID, Key: key, Add: w.add}
 	bytes := int64(0)
 	for i, part := range t.Parts {
-		fp := metadata.FilePart{Partition: part.Partition, Base: part.Runs[0].Base, End: part.Runs[len(part.Runs)-1].End, RowGroup: int32(i), RowGroups: 1}
+		fp := metadata.FilePart{Partition: part.Partition, Base: part.Base, End: part.Runs[len(part.Runs)-1].End, RowGroup: int32(i), RowGroups: 1}
 		fp.Rows = int64(fp.End - fp.Base)
 		for _, r := range part.Runs {
 			bytes += int64(r.Len)

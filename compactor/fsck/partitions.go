@@ -61,9 +61,11 @@ func cover(t metadata.Topic, partition int32, b metadata.Bounds, compacted recor
 			Do: "the state of the log is not sound: keep a copy of the store, and report it",
 		}.at(t.Name, partition, base, end))
 	}
+	// What lies wholly below the start waits for the table, or is part of a file that another partition needs.
+	files = slices.DeleteFunc(files, func(s stretch) bool { return s.end <= b.LogStart })
 	next := b.LogStart
 	if len(files) > 0 {
-		next = min(next, files[0].base) // a file may begin below the log start
+		next = min(next, files[0].base) // a file may begin below the log start, and so may a run
 	} else if len(runs) > 0 {
 		next = min(next, runs[0].base)
 	}

@@ -40,6 +40,13 @@ func TestCoverFindsGapsAndOverlaps(t *testing.T) {
 			}
 		})
 	}
+	// Records were deleted up to the middle of a run, which took the compacted end along.
+	start := metadata.Bounds{LogStart: 70, LastStable: 100, HighWatermark: 100}
+	for name, files := range map[string][]stretch{"no files": nil, "files that wait for the table": {{0, 30, "a"}, {30, 60, "b"}}} {
+		if found := cover(metadata.Topic{}, 0, start, 70, files, []stretch{{60, 80, "c"}, {80, 100, "d"}}); len(found) != 0 {
+			t.Errorf("%s, and a run that begins below the start: %v", name, found)
+		}
+	}
 	if found := cover(metadata.Topic{}, 0, metadata.Bounds{}, 0, nil, nil); len(found) != 0 {
 		t.Errorf("an empty partition: %v", found)
 	}
