@@ -104,7 +104,8 @@ func (c *Compactor) sweep(ctx context.Context) error {
 		}
 		w.forget(sessions)
 		w.session, w.last, w.after = s.ID, last, ""
-		w.began = swept{at: c.now().UnixMilli(), counter: s.NextCounter}
+		// A clock that is behind the seal's would have the session swept each round, and others never.
+		w.began = swept{at: max(c.now().UnixMilli(), s.SealedAt), counter: s.NextCounter}
 		i = slices.IndexFunc(sessions, func(t metadata.Session) bool { return t.ID == s.ID })
 	}
 	more, err := c.sweepPage(ctx, sessions[i])

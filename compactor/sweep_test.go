@@ -133,6 +133,25 @@ func TestUncommittedObjectsOfASealedSessionAreSwept(t *testing.T) {
 	}
 }
 
+// An agent whose clock is behind that of the seals must not sweep the first of the sessions round after round, and the others never.
+func TestAClockThatIsBehindKeepsNoSessionFromItsSweep(t *testing.T) {
+	l := newLab(t)
+	lost := make([]string, 2)
+	for i := range lost {
+		l.clock = l.clock.Add(time.Minute)
+		lost[i] = l.upload(l.sess, 100)
+		l.seal()
+	}
+	l.clock = l.clock.Add(-time.Hour)
+	c := l.compactor()
+	l.rounds(c)
+	for _, key := range lost {
+		if l.exists(key) {
+			t.Errorf("%s is left of a sealed session", key)
+		}
+	}
+}
+
 func TestAnOpenSessionIsSweptBelowItsCounterOnly(t *testing.T) {
 	l := newLab(t)
 	a := l.createTopic("a", map[string]string{"barge.table.commit.interval.ms": "604800000"})
