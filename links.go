@@ -115,7 +115,7 @@ func (z *zone) keepers() routing.Members {
 	if last := z.last.Load(); last != nil && len(members) > 0 && len(last.of) == len(members) && &last.of[0] == &members[0] {
 		return last.keepers
 	}
-	keepers := members.Live().InZone(z.name).WithRole(RoleFetch)
+	keepers := members.Keepers(z.name)
 	z.last.Store(&zoneMembers{members, keepers})
 	return keepers
 }

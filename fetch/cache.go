@@ -23,8 +23,8 @@ type entry[K comparable, V any] struct {
 	weight int64
 }
 
-func newCache[K comparable, V any](limit int64) *cache[K, V] {
-	return &cache[K, V]{limit: limit, entries: map[K]*list.Element{}, order: list.New(), flights: newFlights[K, V]()}
+func newCache[K comparable, V any](limit int64, clock Clock) *cache[K, V] {
+	return &cache[K, V]{limit: limit, entries: map[K]*list.Element{}, order: list.New(), flights: newFlights[K, V](clock)}
 }
 
 // load returns the value of key, calling fetch for it and its weight if need be, as flights.do calls it.
@@ -88,6 +88,7 @@ func (c *cache[K, V]) forget(key K) {
 
 // flights makes each key's load happen once at a time.
 type flights[K comparable, V any] struct {
+	clock Clock
 	mu    sync.Mutex
 	loads map[K]*flight[V]
 }
@@ -100,8 +101,8 @@ type flight[V any] struct {
 	gone  bool // the leader's context ended: the error says nothing about the key
 }
 
-func newFlights[K comparable, V any]() *flights[K, V] {
-	return &flights[K, V]{loads: map[K]*flight[V]{}}
+func newFlights[K comparable, V any](clock Clock) *flights[K, V] {
+	return &flights[K, V]{clock: clock, loads: map[K]*flight[V]{}}
 }
 
 // do returns what load returns: called once for all who ask at the same time, in the goroutine and under the context of the
@@ -119,9 +120,10 @@ func (f *flights[K, V]) do(ctx context.Context, key K, load func(ctx context.Con
 			return v, false, err
 		}
 		f.mu.Unlock()
+		f.clock.Wait(ctx, l.done)
 		select {
 		case <-l.done:
-		case <-ctx.Done():
+		default:
 			return v, true, ctx.Err()
 		}
 		if !l.gone {

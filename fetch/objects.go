@@ -52,11 +52,12 @@ func newObjects(cfg *Config, store RangeGetter) *objects {
 	return &objects{
 		cfg: cfg, store: store, part: min(partBytes, cfg.CellBytes),
 		tail:    newTail(cfg.TailBytes),
-		old:     newCache[extentKey, *extent](cfg.ObjectBytes),
-		flights: newFlights[extentKey, *extent](),
-		asked:   newFlights[extentKey, *extent](),
+		old:     newCache[extentKey, *extent](cfg.ObjectBytes, cfg.Clock),
+		flights: newFlights[extentKey, *extent](cfg.Clock),
+		asked:   newFlights[extentKey, *extent](cfg.Clock),
 		hot:     newLane(cfg.StoreReads),
 		lagging: newLane(cfg.LaggingReads),
+		owners:  owners{clock: cfg.Clock},
 	}
 }
 
@@ -139,7 +140,7 @@ func (o *objects) fromStore(ctx context.Context, w *want, key extentKey) (*exten
 	}
 	if w.peer {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), peerRead)
+		ctx, cancel = o.cfg.Clock.WithTimeout(context.WithoutCancel(ctx), peerRead)
 		defer cancel()
 	}
 	data, err := o.store.GetRange(ctx, key.object, key.pos, key.len)

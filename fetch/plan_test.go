@@ -241,7 +241,7 @@ func TestTailIsBounded(t *testing.T) {
 }
 
 func TestCacheKeepsTheRecentlyUsed(t *testing.T) {
-	c := newCache[int, int](100)
+	c := newCache[int, int](100, realClock{})
 	loads := 0
 	get := func(k int, weight int64) {
 		t.Helper()

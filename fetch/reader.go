@@ -63,6 +63,8 @@ type Config struct {
 	OwnerWait time.Duration
 	// Zone shares objects with the other agents of the zone. Nil: every object is read from the store.
 	Zone Zone
+	// Clock bounds what the Reader waits for. Nil: the time package.
+	Clock Clock
 
 	// CatchUp brings the View up to the newest log entry, for when an object is missing because compaction has replaced it
 	// and the View does not know yet. Nil where the View is never behind.
@@ -125,7 +127,10 @@ func New(cfg Config, view View, store RangeGetter, files FileOpener, log *slog.L
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Reader{cfg: cfg, view: view, open: files, log: log, files: newCache[string, FileReader](cfg.FileBytes)}
+	if cfg.Clock == nil {
+		cfg.Clock = realClock{}
+	}
+	r := &Reader{cfg: cfg, view: view, open: files, log: log, files: newCache[string, FileReader](cfg.FileBytes, cfg.Clock)}
 	r.objects = newObjects(&r.cfg, store)
 	r.seeds = newSeeds(cfg.SeedBytes, func() { r.objects.counts.seedsDropped.Add(1) })
 	return r, nil

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,10 +36,9 @@ func (r *Reader) Run(ctx context.Context) error {
 	var senders sync.WaitGroup
 	defer senders.Wait()
 	defer r.seeds.close()
-	r.seeds.open()
 	for {
-		for _, addr := range r.seeds.unattended() {
-			senders.Go(func() { r.send(ctx, addr) })
+		for _, send := range r.Senders() {
+			senders.Go(func() { send(ctx) })
 		}
 		select {
 		case <-r.seeds.wake:
@@ -48,6 +48,17 @@ func (r *Reader) Run(ctx context.Context) error {
 	}
 }
 
+// Senders is what Run starts: one function for each owner for whom something waits, in the order of their addresses. Each is to be called once, beside the others, and
+// returns when nothing waits any more. From the first call on objects wait for their senders. For who has a simulation in the place of Run.
+func (r *Reader) Senders() []func(ctx context.Context) {
+	r.seeds.open()
+	var senders []func(ctx context.Context)
+	for _, addr := range r.seeds.unattended() {
+		senders = append(senders, func(ctx context.Context) { r.send(ctx, addr) })
+	}
+	return senders
+}
+
 // send hands over what waits for one owner, one object after the other. An owner that fails is left alone for a while.
 func (r *Reader) send(ctx context.Context, addr string) {
 	for {
@@ -55,7 +66,7 @@ func (r *Reader) send(ctx context.Context, addr string) {
 		if !ok {
 			return
 		}
-		limited, cancel := context.WithTimeout(ctx, seedTimeout)
+		limited, cancel := r.cfg.Clock.WithTimeout(ctx, seedTimeout)
 		err := r.cfg.Zone.SeedObject(limited, addr, s.key, s.body.Bytes)
 		cancel()
 		s.body.Release()
@@ -127,7 +138,7 @@ func (s *seeds) offer(addr, key string, body *record.Buffer) {
 	}
 }
 
-// unattended returns the owners for whom something waits and nobody sends; the caller sends from now on.
+// unattended returns the owners for whom something waits and nobody sends, in order; the caller sends from now on.
 func (s *seeds) unattended() (addrs []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,6 +148,7 @@ func (s *seeds) unattended() (addrs []string) {
 			addrs = append(addrs, addr)
 		}
 	}
+	slices.Sort(addrs)
 	return addrs
 }
 

@@ -101,7 +101,7 @@ func (o *objects) ask(ctx context.Context, addr string, w *want, part, stored ex
 	if w.lagging {
 		patience *= laggingPatience
 	}
-	limited, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := o.cfg.Clock.WithTimeout(ctx, patience)
 	defer cancel()
 	data, err := o.cfg.Zone.ReadObject(limited, addr, &peerpb.ReadObjectRequest{Key: part.object, Size: w.size, Pos: part.pos, Length: part.len, Lagging: w.lagging})
 	if err == nil && int64(len(data)) != part.len {
@@ -122,8 +122,9 @@ func (o *objects) ask(ctx context.Context, addr string, w *want, part, stored ex
 
 // owners remembers which agents failed of late.
 type owners struct {
-	mu   sync.Mutex
-	shut map[failed]*time.Timer
+	clock Clock
+	mu    sync.Mutex
+	shut  map[failed]<-chan time.Time // a value comes when it is over
 }
 
 // failed is an agent and the kind of reads in which it failed: one that has no time for lagging readers may have it for others.
@@ -136,14 +137,14 @@ func (o *owners) shun(addr string, lagging bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.shut == nil {
-		o.shut = map[failed]*time.Timer{}
+		o.shut = map[failed]<-chan time.Time{}
 	}
 	for f, t := range o.shut {
 		if over(t) {
 			delete(o.shut, f)
 		}
 	}
-	o.shut[failed{addr, lagging}] = time.NewTimer(shunTime)
+	o.shut[failed{addr, lagging}] = o.clock.After(shunTime)
 }
 
 func (o *owners) shuns(addr string, lagging bool) bool {
@@ -158,9 +159,9 @@ func (o *owners) shuns(addr string, lagging bool) bool {
 	return ok
 }
 
-func over(t *time.Timer) bool {
+func over(t <-chan time.Time) bool {
 	select {
-	case <-t.C:
+	case <-t:
 		return true
 	default:
 		return false

@@ -78,6 +78,9 @@ func (ms Members) WithRole(role string) Members {
 	return ms.Where(func(m Member) bool { return m.HasRole(role) })
 }
 
+// Keepers returns the members that keep objects for the agents of a zone: those of it that serve consumers and stay.
+func (ms Members) Keepers(zone string) Members { return ms.Live().InZone(zone).WithRole(RoleFetch) }
+
 // Zones returns the zones that have a member, sorted, the empty one included.
 func (ms Members) Zones() []string {
 	var zones []string
