@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bargedata/barge/batcher"
@@ -170,15 +172,44 @@ func (a *agent) assemble() error {
 	readerConfig := fetch.DefaultConfig()
 	readerConfig.PartitionReads = 1
 	readerConfig.CatchUp = a.confirm
+	readerConfig.Clock = worldClock{a}
+	if p := &a.w.profile; a.node != nil {
+		readerConfig.Zone = zoneMates{a}
+		readerConfig.WholeObjectBytes, readerConfig.CellBytes, readerConfig.OwnerWait = p.whole, p.cell, p.ownerWait
+	}
 	if !a.w.profile.caches {
 		readerConfig.TailBytes, readerConfig.ObjectBytes, readerConfig.FileBytes = 0, 0, 0
 	}
 	var err error
-	if a.reader, err = fetch.New(readerConfig, a.view, store, a.open, a.w.discard); err != nil {
+	if a.reader, err = fetch.New(readerConfig, a.view, seenReads{store, a}, a.open, slog.New(alarm{a})); err != nil {
 		return err
 	}
+	a.handOver()
 	return a.serve()
 }
+
+// alarm is a log handler that hears of panics in reads, which are no answer to anything.
+type alarm struct{ a *agent }
+
+// Enabled implements slog.Handler.
+func (h alarm) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+
+// Handle implements slog.Handler.
+func (h alarm) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "panicked") && !h.a.gone {
+		r.Attrs(func(at slog.Attr) bool {
+			h.a.w.flaw("rest", "%s: read panicked: %s", h.a.label(), at.Value.String())
+			return at.Key != "err"
+		})
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h alarm) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h alarm) WithGroup(string) slog.Handler { return h }
 
 // serve makes the parts that belong to a session.
 func (a *agent) serve() error {
@@ -197,14 +228,17 @@ func (a *agent) serve() error {
 	workConfig.Sweep = compactor.SweepTimes{Again: sweepAgain, Last: sweepLast, Open: sweepOpen}
 	workConfig.Limits = a.w.profile.limits
 	workConfig.Limits.Interval = a.w.profile.interval
+	if a.node != nil {
+		workConfig.Share = compactor.Spread(a.node.members, a.session)
+	}
 	a.worker = compactor.New(workConfig, a.view, a, store, a.now, a.name, a.w.discard)
 	return nil
 }
 
 // open opens a Parquet file as fetch.OpenParquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
 // each other here.
-func (a *agent) open(ctx context.Context, _ fetch.RangeGetter, key string, size int64) (fetch.FileReader, error) {
-	body, err := a.store.Get(ctx, key, size) // never an inline one
+func (a *agent) open(ctx context.Context, src fetch.RangeGetter, key string, size int64) (fetch.FileReader, error) {
+	body, err := src.GetRange(ctx, key, 0, size)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,7 @@ func (b *batches) upload(o *batcher.Object) {
 	if err == nil && built.Body != nil {
 		if err = b.a.store.Put(b.a.w.ctx, built.Key, built.Body.Bytes); err == nil {
 			b.a.reader.Seed(built.Key, built.Body)
+			b.a.handOver()
 		}
 	}
 	b.core.Uploaded(b.a.now(), o, built, err)

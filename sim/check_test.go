@@ -231,3 +231,19 @@ func TestCheckEndsAndUnseenFind(t *testing.T) {
 		expect(t, c.name, append(CheckEnds(fine()), CheckUnseen(fine())...), append(CheckEnds(faulty), CheckUnseen(faulty)...), c.checker, c.text)
 	}
 }
+
+func TestCheckReadsFinds(t *testing.T) {
+	fine := []StoreRead{
+		{Zone: "a", Agent: 1, Key: "k", Len: 5}, {Zone: "b", Agent: 2, Key: "k", Len: 5}, {Zone: "a", Agent: 3, Key: "k", Pos: 5, Len: 5},
+		{Zone: "a", Agent: 3, Key: "l", Len: 5}, {AtEnd: true, Zone: "a", Agent: 3, Key: "k", Len: 5},
+	}
+	faulty := append(fine[:len(fine):len(fine)], StoreRead{Zone: "a", Agent: 4, Key: "k", Pos: 5, Len: 5})
+	expect(t, "an object that is read twice in a zone", CheckReads(fine), CheckReads(faulty), "zone", "agent 4 read 5 bytes at 5 of k")
+}
+
+func TestCheckSharesFinds(t *testing.T) {
+	fine := []Shared{{Work: "sweep", Agents: []int{1}}, {Work: "spans/1", Agents: []int{2}}}
+	for name, agents := range map[string][]int{"work that two do": {1, 2}, "work that nobody does": nil} {
+		expect(t, name, CheckShares(fine), CheckShares(append(fine[:2:2], Shared{Work: "x", Agents: agents})), "upkeep", "x is done by the agents")
+	}
+}

@@ -61,6 +61,12 @@ type clusterProfile struct {
 	naps, quiets  int
 	clocks        int
 	ring          int // entries that an agent keeps for others
+
+	strange     int           // one answer about an object in so many goes wrong between two agents
+	whole, cell int64         // bytes of an object up to which it is read whole, and by which it is read else
+	ownerWait   time.Duration // for who keeps an object
+	lull        int           // steps at the beginning in which nothing goes wrong
+	upkeep      bool          // in the end the agents do all background work before they leave
 }
 
 func zone(i int) string { return string(rune('a' + i)) }
@@ -81,7 +87,19 @@ func (w *world) drawCluster() {
 	p.lostCommits = 100_000 // messages are lost by themselves
 	p.tick = time.Duration(1+r.IntN(5)) * time.Second
 	p.skew = []int64{0, maxSkew, farSkew}[r.IntN(3)]
+	p.strange = []int{20, 200, 100_000}[r.IntN(3)]
+	p.whole, p.cell, p.ownerWait = 16<<20, 4<<20, 300*time.Millisecond
+	if p.caches {
+		switch r.IntN(6) {
+		case 0:
+			p.cell = 1000 // others ask for parts of what its keeper reads whole
+		case 1:
+			p.whole, p.cell = 700, 1000
+		}
+	}
+	p.upkeep = r.IntN(2) == 0
 	if w.kind != Stalled {
+		w.drawLull()
 		return
 	}
 	p.agents, p.old, p.storeDelay, p.delay, p.patience = 2+r.IntN(mostAgents-1), false, 60, 5, 30_000
@@ -94,11 +112,24 @@ func (w *world) drawCluster() {
 	p.weather.ConflictBefore, p.weather.ConflictAfter, p.weather.OwnExists, p.weather.OwnMarked = 0, 0, 0, 0
 }
 
+// drawLull has some clusters begin without faults, with all their agents.
+func (w *world) drawLull() {
+	p := &w.profile
+	if w.rng.IntN(4) > 0 {
+		return
+	}
+	p.lull, p.old, p.storeDelay, p.delay = 2500, false, 0, min(p.delay, 20)
+	p.ownerWait = 5 * time.Second // by steps alone an answer may take longer than a second here
+}
+
+// mild tells whether nothing is to go wrong: before the faults, and after them.
+func (w *world) mild() bool { return w.calm || w.steps < w.profile.lull }
+
 // found makes the network and the first agents.
 func (w *world) found() {
 	w.net = newNetwork(w)
 	n := 1
-	if w.kind == Stalled {
+	if w.kind == Stalled || w.profile.lull > 0 {
 		n = w.profile.agents
 	}
 	for range n {
@@ -134,7 +165,15 @@ func (w *world) befall() {
 	case w.calm:
 	case w.kind == Stalled:
 		w.stall()
+	case w.steps < w.profile.lull:
+		w.lull = w.lull || w.well() && w.agreed()
 	default:
+		if w.steps == w.profile.lull {
+			w.lull = false
+			w.note("lull over", "", 0)
+			w.faulty.Configure(w.profile.weather)
+			w.torn.Configure(w.tornWeather())
+		}
 		w.strike()
 	}
 	w.join()

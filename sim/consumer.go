@@ -7,6 +7,7 @@ import (
 
 	"github.com/bargedata/barge/fetch"
 	"github.com/bargedata/barge/metadata"
+	"github.com/bargedata/barge/objectstore"
 	"github.com/bargedata/barge/record"
 )
 
@@ -59,7 +60,9 @@ func (c *consumer) poll(a *agent) bool {
 		c.position = 0 // somebody rewinds
 	}
 	p := &poll{by: c, to: a, at: c.w.now, began: c.w.steps, from: c.position, bytes: 1 + c.w.rng.IntN(2000)}
-	c.asked = p
+	if c.asked = p; c.n < 0 {
+		p.bytes = 1 << 20 // all there is
+	}
 	if c.w.net == nil || c.n < 0 {
 		a.polls = append(a.polls, p)
 		return true
@@ -115,6 +118,9 @@ func (a *agent) fetch(p *poll) {
 		polled.OutOfRange = true
 	default:
 		polled.Failed = true
+		if errors.Is(res.Err, objectstore.ErrNotFound) && !a.gone && !a.sealed {
+			a.w.flaw("unseen", "consumer %d, at %s: %v", c.n, a.label(), res.Err)
+		}
 		if corrupt(res.Err) && a.w.profile.torn == 0 {
 			a.w.flaw("rest", "consumer %d: %v", c.n, res.Err)
 		}

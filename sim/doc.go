@@ -11,7 +11,9 @@
 // once, in up to three zones, each with a replica.Core and, while it sequences, a metadata.SequencerCore: they follow, hand their
 // commands on and ask for the end of the log over a network that delays, loses connections and is cut between any two parties, one
 // way or both (network.go). Clocks differ by up to an hour and are set, processes sleep for minutes, agents join, drain, die and, in
-// some worlds, are of the level before; clients go where members say, and move. In a Stalled one all is well but that the sequencer dies.
+// some worlds, are of the level before; clients go where members say, and move. They share background work and keep objects for their zones as
+// the product does, by what each knows of the others; answers about objects are late, refused or damaged (zone.go). Some clusters begin with a
+// lull in which nothing fails. In a Stalled one all is well but that the sequencer dies.
 //
 // The stack under an agent: objectstore.WithRetry, then the gate (where tasks yield and die), then storetest.Faulty, then the
 // witness (which sees every effect in the order in which it happens), then objectstore.Memory. The oracle follows the log from
@@ -20,11 +22,12 @@
 // Producers and consumers behave as Kafka's clients do: five batches in flight to a partition, retries of the same bytes in order,
 // time-outs, new epochs after a batch was given up. Requests may arrive after their client has hung up, some clients have two
 // connections whose batches overtake each other, and some go on in the same epoch when they should not. What they and the store saw goes into a History, and pure functions judge
-// it: CheckLog, CheckKafka, CheckEnds, CheckUnseen, CheckTables, CheckObjects, CheckStates. Each says in its comment what it promises to find; sim/mutants breaks
-// the product line by line and names the one that must report it.
+// it: CheckLog, CheckKafka, CheckEnds, CheckUnseen, CheckTables, CheckObjects, CheckStates, CheckReads, CheckShares. Each says in its comment what it promises to
+// find; sim/mutants breaks the product line by line and names the one that must report it.
 //
-// At the end the faults stop. In a cluster all must come to rest, every View at the end of the log, before the agents leave; otherwise
-// they are killed. Then a fresh agent drains what is left, and everything is read back: partitions, each
+// At the end the faults stop. In a cluster all must come to rest, every View at the end of the log and all agents known to all; each of them reads everything, and
+// in half of the clusters they share what background work there is until none is left (upkeep.go), before they leave. Single agents
+// are killed. Then a fresh agent drains what is left, and everything is read back: partitions, each
 // version of each table, the log from every snapshot, and the whole store by compactor/fsck. What did not come to rest, and
 // errors that nothing explains (something "corrupt"), are violations too, by "rest".
 //

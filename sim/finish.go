@@ -181,6 +181,9 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 			break
 		}
 		before := len(w.hist.Kafka.Polled)
+		if !w.oracle.live(p) {
+			break // somebody had asked for its deletion
+		}
 		if !c.poll(a) || !w.until(quietSteps, func() bool { return c.asked == nil }) {
 			w.fault("rest", "the last read of %s is not answered", p)
 			break

@@ -14,11 +14,13 @@ type History struct {
 	Tables  []TableHistory
 	Objects []ObjectEvent
 	States  []StateSeen
+	Reads   []StoreRead
+	Shared  []Shared
 }
 
 // Violation is one promise that was not kept.
 type Violation struct {
-	Checker string // log, kafka, table, objects, state, or rest: what should come to rest or not fail at all
+	Checker string // log, kafka, table, objects, state, stale, unseen, zone, upkeep, stall, or rest: what should come to rest or not fail at all
 	Text    string
 }
 
@@ -214,6 +216,22 @@ type ObjectEvent struct {
 	// Deleted and Slot: the number + 1, and below which slots (the boundary) or snapshots (the second newest) may go. Raised: the
 	// boundary, and what it may be at most: the second newest snapshot, or the oldest slot with bytes that are still read.
 	Late bool // LeftOver: its write landed after it had been given up for lost
+}
+
+// StoreRead is bytes that an agent's reader got from the store while nobody failed.
+type StoreRead struct {
+	AtEnd       bool // after all faults, not before them: two times of quiet
+	Zone        string
+	Agent, Step int
+	Key         string
+	Pos, Len    int64
+}
+
+// Shared is a piece of background work and the agents that take it, when all know of one another.
+type Shared struct {
+	Work   string
+	Step   int
+	Agents []int
 }
 
 // StateSeen is the digest of a State as of an entry, however it was arrived at.

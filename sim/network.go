@@ -61,7 +61,7 @@ func (n *network) heal() { clear(n.cuts) }
 // delay is how long something is on its way.
 func (n *network) delay() time.Duration {
 	d := time.Duration(n.w.rng.Int64N(n.w.profile.delay+1)) * time.Millisecond
-	if !n.w.calm && n.w.kind != Stalled && n.w.rng.IntN(200) == 0 {
+	if !n.w.mild() && n.w.kind != Stalled && n.w.rng.IntN(200) == 0 {
 		d += time.Duration(n.w.rng.IntN(2000)) * time.Millisecond
 	}
 	return d

@@ -30,11 +30,12 @@ type oracle struct {
 	state *metadata.State
 	// referenced holds every key that an entry has referred to so far.
 	referenced map[string]bool
-	term       uint64 // of the newest entry
+	sealedAt   map[metadata.SessionID]int64 // world time
+	term       uint64                       // of the newest entry
 }
 
 func newOracle(w *world) *oracle {
-	return &oracle{w: w, view: metadata.NewView(), state: metadata.NewState(), referenced: map[string]bool{}}
+	return &oracle{w: w, view: metadata.NewView(), state: metadata.NewState(), referenced: map[string]bool{}, sealedAt: map[metadata.SessionID]int64{}}
 }
 
 // open gives the oracle its own way to the store.
@@ -123,6 +124,9 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 			o.w.counts["topics deleted"]++
 		case metadata.SealSession:
 			o.w.counts["sessions sealed"]++
+			if _, ok := o.sealedAt[c.Session]; !ok {
+				o.sealedAt[c.Session] = o.w.now
+			}
 		}
 	}
 }

@@ -96,6 +96,7 @@ func (s *sequencer) carryOut(actions []metadata.SequencerAction) {
 func (a *agent) seed(e metadata.Entry) {
 	if a.reader != nil {
 		e.EachInline(func(key string, body []byte) { a.reader.Seed(key, record.NewBuffer(body)) })
+		a.handOver()
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 // after which a dead agent's session is sealed, and what clients wait for.
 const restLimit = 180_000
 
+// forgiven is after how long an agent that failed to hand out an object is asked again, in milliseconds, and more.
+const forgiven = 1500
+
 // settle lets a cluster come to rest after its faults: every agent serves, clients are answered, every View is the log's end. Then what
 // each agent shows is noted, and all leave for a fresh one.
 func (w *world) settle() {
@@ -22,7 +25,7 @@ func (w *world) settle() {
 		}
 	}
 	began := w.now
-	if !w.until(3*drainSteps, func() bool { return w.now-began > restLimit || w.drained() && w.atRest() }) || !w.drained() || !w.atRest() {
+	if !w.until(3*drainSteps, func() bool { return w.now-began > restLimit || w.drained() && w.atRest() && w.agreed() }) || !w.drained() || !w.atRest() || !w.agreed() {
 		w.flaw("rest", "%d ms after the last fault: %s", w.now-began, w.unrest())
 		return
 	}
@@ -30,6 +33,15 @@ func (w *world) settle() {
 	for _, a := range w.agents {
 		w.saw(a.view, fmt.Sprintf("view of agent %d when all was at rest", a.n))
 		w.showEnds(a)
+	}
+	w.noteShares()
+	rested := w.now
+	w.until(drainSteps, func() bool { return w.now-rested > forgiven })
+	w.resting = true
+	w.readEverywhere()
+	w.resting = false
+	if w.profile.upkeep && !w.broken {
+		w.upkeep()
 	}
 	before := w.born
 	for _, a := range slices.Clone(w.agents) {
@@ -58,6 +70,9 @@ func (w *world) unrest() string {
 	}
 	for _, a := range w.agents {
 		s += fmt.Sprintf(", %s has %d", a.label(), a.view.Applied())
+		if a.node != nil {
+			s += fmt.Sprintf(" and knows %d members", len(a.node.members()))
+		}
 		if !a.ready {
 			s += " and takes no requests"
 		}

@@ -140,7 +140,7 @@ func (g *gate) answered(key string, err error) error {
 	if err != nil {
 		g.w.note("failed", err.Error(), 0)
 	}
-	if !g.w.calm && g.w.rng.IntN(g.w.profile.slowAnswers) == 0 {
+	if !g.w.mild() && g.w.rng.IntN(g.w.profile.slowAnswers) == 0 {
 		_ = g.w.sleep(g.w.ctx, time.Duration(g.w.rng.IntN(4000))*time.Millisecond)
 		g.w.counts["slow answers"]++
 	}
@@ -165,6 +165,7 @@ type witness struct {
 type writing struct {
 	sum   [sha256.Size]byte
 	first int64 // world time of the key's first write
+	last  int64 // and of its last one
 	late  bool
 }
 
@@ -212,7 +213,7 @@ func (s *witness) wrote(key string, body []byte) {
 	// An output is claimed before it is written. One of no live job is written by somebody who was deposed meanwhile. So is a WAL
 	// object of a session that was swept for the last time.
 	late := key != s.calling || strings.HasPrefix(key, "tables/") && !s.w.oracle.output(key) || s.w.oracle.sweptForGood(key)
-	s.written[key] = writing{sum: sum, first: first, late: late}
+	s.written[key] = writing{sum: sum, first: first, last: s.w.now, late: late}
 	s.w.note("wrote", key, int64(len(body)))
 	if again && before.sum != sum && !s.mayChange(key) {
 		s.w.hist.Objects = append(s.w.hist.Objects, ObjectEvent{Kind: Rewritten, Key: key, Step: s.w.steps})

@@ -115,6 +115,8 @@ type world struct {
 	consumers  []*consumer
 	draining   bool // nothing new is produced
 	calm       bool // no faults, no chaos
+	lull       bool // none yet, and all know of one another
+	resting    bool // none any more, and all is at rest
 
 	quietUntil int64 // clients do nothing before
 	mute       bool  // clients do nothing at all
@@ -172,8 +174,12 @@ func newWorld(cfg Config) *world {
 	}
 	memory := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
 	w.witness = &witness{Memory: memory, w: w, written: map[string]writing{}}
-	w.faulty = storetest.NewFaulty(w.witness, w.rng.Uint64(), w.profile.weather)
-	w.torn = storetest.NewFaulty(w.faulty, w.rng.Uint64(), storetest.FaultConfig{Torn: w.profile.torn, Only: isData, Sleep: w.sleep})
+	weather, torn := w.profile.weather, w.tornWeather()
+	if w.profile.lull > 0 {
+		weather, torn = storetest.FaultConfig{Sleep: w.sleep}, storetest.FaultConfig{Sleep: w.sleep}
+	}
+	w.faulty = storetest.NewFaulty(w.witness, w.rng.Uint64(), weather)
+	w.torn = storetest.NewFaulty(w.faulty, w.rng.Uint64(), torn)
 	w.oracle = newOracle(w)
 	if err := w.oracle.open(); err != nil {
 		w.fault("rest", "oracle: %v", err)
@@ -227,6 +233,11 @@ func (w *world) draw() profile {
 		NoDate: []float64{0, 0.1, 1}[r.IntN(3)], Sleep: w.sleep,
 	}
 	return p
+}
+
+// tornWeather is what damages reads.
+func (w *world) tornWeather() storetest.FaultConfig {
+	return storetest.FaultConfig{Torn: w.profile.torn, Only: isData, Sleep: w.sleep}
 }
 
 // isData tells the objects whose readers find damage and read again: WAL objects and data files. A damaged slot or snapshot of the log is
@@ -636,4 +647,6 @@ func (w *world) judge() {
 	w.violations = append(w.violations, CheckTables(w.hist.Tables)...)
 	w.violations = append(w.violations, CheckObjects(w.hist.Objects)...)
 	w.violations = append(w.violations, CheckStates(w.hist.States)...)
+	w.violations = append(w.violations, CheckReads(w.hist.Reads)...)
+	w.violations = append(w.violations, CheckShares(w.hist.Shared)...)
 }

@@ -5,7 +5,7 @@ type mutant struct {
 	Name    string
 	Breaks  string // the promise that is not kept any more
 	Edits   []edit
-	Checker string // log, kafka, table, objects, state, stale, unseen, coordinators, stall or rest; several where any of them may be the first, separated by a space
+	Checker string // log, kafka, table, objects, state, stale, unseen, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
 	Seeds   int    // by which it must have been noticed
 	Kind    string // of worlds: single (also when empty), cluster, stall
 }
@@ -354,6 +354,76 @@ func mutants() []mutant {
 			"take-over-without-what-is-lacking", "a term begins with a View that holds everything before it",
 			[]edit{{"metadata/takeover.go", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			t.view.Apply(e)", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			if len(e.Commands) > 0 {\n				e.Commands = e.Commands[1:]\n			}\n			t.view.Apply(e)"}},
 			"state kafka log rest unseen", 500, "cluster",
+		},
+		// Background work shared by agents.
+		{
+			"shares-by-another-rule", "agents that know the same give each piece of work to one of them",
+			[]edit{{"compactor/share.go", "routing.Pick(\"upkeep/\"+work, able)", "routing.Pick(\"upkeep/\"+work+strconv.Itoa(int(self%2)), able)"}},
+			"upkeep", 50, "cluster",
+		},
+		{
+			"never-takes-over-from-the-dead", "work is shared by those who live now",
+			[]edit{{"compactor/share.go", "	return func() (mine func(work string) bool, agents int) {\n		able := members().Live().WithRole(routing.RoleCompact)\n", "	var able routing.Members\n	return func() (mine func(work string) bool, agents int) {\n		if len(able) == 0 {\n			able = members().Live().WithRole(routing.RoleCompact)\n		}\n"}},
+			"upkeep", 200, "cluster",
+		},
+		{
+			"objects-of-others-hold-nothing-up", "a topic of another agent has the objects regrouped in which it lies",
+			[]edit{{"compactor/compactor.go", "somebody := len(due) > 0 || !c.share.alone() && anyDue(", "somebody := len(due) > 0 || c.share.alone() && anyDue("}},
+			"upkeep", 200, "cluster",
+		},
+		{
+			"released-objects-wait-for-one-who-is-alone", "of several agents one deletes what was released",
+			[]edit{{"compactor/compactor.go", "	if c.share.mine(sweepWork) {", "	if c.share.alone() {"}},
+			"upkeep", 200, "cluster",
+		},
+		{
+			"sweep-waits-for-one-who-is-alone", "of several agents one sweeps what sealed sessions left",
+			[]edit{{"compactor/sweep.go", "		if !c.share.mine(sweepWork) {", "		if !c.share.alone() {"}},
+			"upkeep", 500, "cluster",
+		},
+		{
+			"sweeps-living-sessions-of-others", "an open session is swept by its own agent",
+			[]edit{
+				{"compactor/sweep.go", "s.ID == own && s.NextCounter > before.counter && now >= since", "now >= since"},
+				{"compactor/sweep.go", "if !own || !ok || !k.Sorted && k.Counter >= s.NextCounter {", "if !ok || !k.Sorted && k.Counter > s.NextCounter {"},
+			},
+			"objects", 1000, "cluster",
+		},
+		{
+			"half-a-grace", "a released object lives its grace, on the clock of whoever deletes it",
+			[]edit{{"compactor/release.go", "now-r.ReleasedAt >= grace.Milliseconds() && !except[r.Key]", "now-r.ReleasedAt >= grace.Milliseconds()/2 && !except[r.Key]"}},
+			"objects", 100, "cluster",
+		},
+		// Objects that the agents of a zone keep for one another.
+		{
+			"bytes-of-others-not-verified", "what another agent answers is checked as what the store answers is",
+			[]edit{{"fetch/zone.go", "	e := newExtent(part, data)\n", "	e := newExtent(part, data)\n	e.checked = true\n"}},
+			"kafka rest", 300, "cluster",
+		},
+		{
+			"keeper-answers-from-another-place", "a keeper gives the bytes that were asked for",
+			[]edit{{"fetch/zone.go", "	body := e.from(w.pos)[:w.len:w.len]\n", "	body := e.from(e.key.pos)[:w.len:w.len]\n"}},
+			"zone", 100, "cluster",
+		},
+		{
+			"keeper-keeps-nothing", "what was read for another agent is kept",
+			[]edit{{"fetch/objects.go", "	o.keep(e, w.lagging)\n	return e, nil\n", "	if !w.peer {\n		o.keep(e, w.lagging)\n	}\n	return e, nil\n"}},
+			"zone", 100, "cluster",
+		},
+		{
+			"every-reader-its-own-read", "those who read an object at the same time read it once",
+			[]edit{{"fetch/cache.go", "		if !ok {\n			l = &flight", "		if ok = ok && f.loads == nil; !ok {\n			l = &flight"}},
+			"zone", 500, "cluster",
+		},
+		{
+			"lagging-readers-ask-the-store", "also who lags asks the keeper",
+			[]edit{{"fetch/zone.go", "if o.cfg.Zone == nil || w.len > maxPeerBytes {", "if o.cfg.Zone == nil || w.lagging {"}},
+			"zone", 100, "cluster",
+		},
+		{
+			"gone-and-not-looked-up", "who finds an object gone looks for its records where the log says they are now",
+			[]edit{{"fetch/fetch.go", "	if r.cfg.CatchUp != nil {", "	if r.cfg.CatchUp != nil && limit < 0 {"}},
+			"unseen", 2000, "cluster",
 		},
 	}
 }
