@@ -34,8 +34,8 @@ type agents struct {
 	engine  []string // flags that name where the metadata log lies
 }
 
-// startAgents starts n agents, their log in the bucket or in a PostgreSQL.
-func startAgents(t *testing.T, n int, postgres bool) *agents {
+// startAgents starts n agents, their log in the bucket or in a PostgreSQL. The last of two flags of one name counts.
+func startAgents(t *testing.T, n int, postgres bool, more ...string) *agents {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -60,6 +60,7 @@ func startAgents(t *testing.T, n int, postgres bool) *agents {
 			m.stores = append(m.stores, startLink(t, database.Addr))
 			args = append(args, "--metadata", pgtest.URL(m.stores[1].address))
 		}
+		args = append(args, more...)
 		m.mortal = newMortal(t, b, rand.New(rand.NewPCG(seed, uint64(10+i))), args...)
 		c.members = append(c.members, m)
 		if i == 0 {

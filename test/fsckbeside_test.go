@@ -15,7 +15,7 @@ const fsckLimit = 30 * time.Second
 // in time, and holds nobody up.
 func TestFsckBesideFiveAgents(t *testing.T) {
 	t.Parallel()
-	c := startAgents(t, 5, false)
+	c := startAgents(t, 5, false, "--inline-bytes", "0", "--release-grace", "1s") // so that objects come and go under it
 	l := c.load(t, loadSettings{topic: "beside", partitions: 6, rate: 150, valueBytes: 200, waiting: 3000})
 	waitForRows(t, c.b, "beside", 1000)
 	check := func(what string, flags ...string) {

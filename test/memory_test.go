@@ -25,8 +25,13 @@ const (
 	frameBytes   = 2 * mib
 )
 
-// produceFrame is a whole Produce request of one batch.
+// produceFrame is a whole Produce request of one batch, whose producer waits for minutes.
 func produceFrame(t *testing.T, topic string, partition, correlation int32, size int) []byte {
+	t.Helper()
+	return produceFrameWithin(t, topic, partition, correlation, size, 5*time.Minute)
+}
+
+func produceFrameWithin(t *testing.T, topic string, partition, correlation int32, size int, patience time.Duration) []byte {
 	t.Helper()
 	b := record.NewBuilder(record.None)
 	if err := b.Append(&record.Record{Value: bytes.Repeat([]byte("x"), size)}); err != nil {
@@ -38,7 +43,7 @@ func produceFrame(t *testing.T, topic string, partition, correlation int32, size
 	}
 	req := kmsg.NewPtrProduceRequest()
 	req.SetVersion(8)
-	req.Acks, req.TimeoutMillis = -1, 300_000
+	req.Acks, req.TimeoutMillis = -1, int32(patience.Milliseconds())
 	req.Topics = []kmsg.ProduceRequestTopic{{Topic: topic, Partitions: []kmsg.ProduceRequestTopicPartition{{Partition: partition, Records: batch}}}}
 	return kmsg.NewRequestFormatter().AppendRequest(nil, req, correlation)
 }

@@ -23,12 +23,16 @@ type weather struct {
 	stall     bool          // holds requests until the weather changes, then forwards them
 	loseEvery int           // forwards each request; of every so many answers one is lost and its connection reset
 	slowEvery int           // of every so many requests one waits before it is forwarded: 2 to 10 s
+	limbo     time.Duration // of writes: every third gets no answer and takes effect so much later; until then its key is not there, and who writes it gets 503
 	only      string        // of the requests whose path has this in it
 	ends      chan struct{} // closed when other weather comes
 }
 
 // proxyCounts is what a proxy did since it was started.
-type proxyCounts struct{ requests, refused, lost, delayed, stalled int }
+type proxyCounts struct {
+	requests, refused, lost, delayed, stalled int
+	landed, notFound                          int // writes that took effect late; 404s of their keys before that
+}
 
 // proxy stands between an agent and its S3 server and makes weather. It changes nothing in what it forwards: the signature
 // covers the Host header, which is the proxy's, and the server goes by what it is sent.
@@ -40,6 +44,9 @@ type proxy struct {
 	rng    *rand.Rand
 	now    weather
 	counts proxyCounts
+	away   string // the path of the write in limbo, "" for none
+	writes int    // since the last one in limbo
+	late   sync.WaitGroup
 }
 
 // startProxy puts a proxy before g. It ends with the test.
@@ -63,6 +70,7 @@ func startProxy(t *testing.T, g *storetest.VersityGW) (p *proxy, endpoint string
 		p.set(weather{})
 		_ = server.Close() // nobody is left to be cut off
 		<-served
+		p.late.Wait()
 		p.client.CloseIdleConnections()
 	})
 	return p, l.Addr().String()
@@ -91,6 +99,57 @@ func (p *proxy) did() proxyCounts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.counts
+}
+
+// inLimbo tells whether a write is on its way that nobody has heard of again.
+func (p *proxy) inLimbo() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.away != ""
+}
+
+// missed counts a 404 of the key in limbo.
+func (p *proxy) missed(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away == path {
+		p.counts.notFound++
+	}
+}
+
+// delay lets a write take effect when d is over, if limbo is free for it. busy says that its key is in limbo already.
+func (p *proxy) delay(r *http.Request, body []byte, d time.Duration) (taken, busy bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away != "" || r.Method != http.MethodPut {
+		return false, r.Method == http.MethodPut && p.away == r.URL.Path
+	}
+	if p.writes++; p.writes < 3 {
+		return false, false
+	}
+	p.away, p.writes = r.URL.Path, 0
+	p.late.Go(func() {
+		time.Sleep(d)
+		answer, err := p.forward(r, body)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.away = ""
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				p.counts.landed++
+			}
+		}
+	})
+	return true, false
+}
+
+// forward sends a request to the server. One that has reached it takes effect, also when the agent does not wait for it any more.
+func (p *proxy) forward(r *http.Request, body []byte) (*http.Response, error) {
+	out := r.Clone(context.WithoutCancel(r.Context()))
+	out.URL.Scheme, out.URL.Host, out.RequestURI = "http", p.target, ""
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return p.client.RoundTrip(out)
 }
 
 // fate decides what happens to a request.
@@ -127,23 +186,27 @@ func (p *proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case w.slowDown:
-		rw.Header().Set("Content-Type", "application/xml")
-		rw.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(rw, slowDown) // whether it arrives is the agent's to notice
+		busyAnswer(rw)
 		return
 	case w.stall:
 		<-w.ends
+	case w.limbo > 0:
+		taken, busy := p.delay(r, body, w.limbo)
+		if taken {
+			reset(rw)
+			return
+		}
+		if busy {
+			busyAnswer(rw)
+			return
+		}
 	case delay > 0:
 		select {
 		case <-time.After(delay):
 		case <-w.ends:
 		}
 	}
-	// A request that has reached the server takes effect, also when the agent does not wait for it any more.
-	out := r.Clone(context.WithoutCancel(r.Context()))
-	out.URL.Scheme, out.URL.Host, out.RequestURI = "http", p.target, ""
-	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	answer, err := p.client.RoundTrip(out)
+	answer, err := p.forward(r, body)
 	if err != nil {
 		reset(rw)
 		return
@@ -154,11 +217,20 @@ func (p *proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		reset(rw)
 		return
 	}
+	if answer.StatusCode == http.StatusNotFound {
+		p.missed(r.URL.Path)
+	}
 	for name, values := range answer.Header {
 		rw.Header()[name] = values
 	}
 	rw.WriteHeader(answer.StatusCode)
 	_, _ = rw.Write(content) // as above
+}
+
+func busyAnswer(rw http.ResponseWriter) {
+	rw.Header().Set("Content-Type", "application/xml")
+	rw.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(rw, slowDown) // whether it arrives is the agent's to notice
 }
 
 // reset ends the connection of a request as a broken network does.
