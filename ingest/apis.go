@@ -2,28 +2,35 @@ package ingest
 
 // The API keys served. Source: the Kafka protocol guide.
 const (
-	keyProduce              int16 = 0
-	keyFetch                int16 = 1
-	keyListOffsets          int16 = 2
-	keyMetadata             int16 = 3
-	keyOffsetCommit         int16 = 8
-	keyOffsetFetch          int16 = 9
-	keyFindCoordinator      int16 = 10
-	keyJoinGroup            int16 = 11
-	keyHeartbeat            int16 = 12
-	keyLeaveGroup           int16 = 13
-	keySyncGroup            int16 = 14
-	keyDescribeGroups       int16 = 15
-	keyListGroups           int16 = 16
-	keyAPIVersions          int16 = 18
-	keyCreateTopics         int16 = 19
-	keyDeleteTopics         int16 = 20
-	keyInitProducerID       int16 = 22
-	keyOffsetForLeaderEpoch int16 = 23
-	keyDescribeConfigs      int16 = 32
-	keyDeleteGroups         int16 = 42
-	keyOffsetDelete         int16 = 47
-	keyDescribeCluster      int16 = 60
+	keyProduce                    int16 = 0
+	keyFetch                      int16 = 1
+	keyListOffsets                int16 = 2
+	keyMetadata                   int16 = 3
+	keyOffsetCommit               int16 = 8
+	keyOffsetFetch                int16 = 9
+	keyFindCoordinator            int16 = 10
+	keyJoinGroup                  int16 = 11
+	keyHeartbeat                  int16 = 12
+	keyLeaveGroup                 int16 = 13
+	keySyncGroup                  int16 = 14
+	keyDescribeGroups             int16 = 15
+	keyListGroups                 int16 = 16
+	keyAPIVersions                int16 = 18
+	keyCreateTopics               int16 = 19
+	keyDeleteTopics               int16 = 20
+	keyInitProducerID             int16 = 22
+	keyOffsetForLeaderEpoch       int16 = 23
+	keyDescribeConfigs            int16 = 32
+	keyAlterConfigs               int16 = 33
+	keyDescribeLogDirs            int16 = 35
+	keyCreatePartitions           int16 = 37
+	keyDeleteGroups               int16 = 42
+	keyIncrementalAlterConfigs    int16 = 44
+	keyListPartitionReassignments int16 = 46
+	keyOffsetDelete               int16 = 47
+	keyDescribeCluster            int16 = 60
+	keyListConfigResources        int16 = 74
+	keyDescribeTopicPartitions    int16 = 75
 )
 
 // api is one row of what ApiVersions advertises.
@@ -39,7 +46,7 @@ type api struct {
 //
 // Low ends that look odd are there for librdkafka, which judges a broker by them: with Produce from 3 it drops gzip,
 // snappy and lz4 silently (KAFKA-18659), with FindCoordinator from 1 its groups hang without an error.
-func apis() [22]api {
+func apis() [29]api {
 	return [...]api{
 		{keyProduce, 0, 13, 3, 9},
 		{keyFetch, 4, 17, 4, 12},
@@ -60,9 +67,16 @@ func apis() [22]api {
 		{keyInitProducerID, 0, 5, 0, 2},
 		{keyOffsetForLeaderEpoch, 0, 4, 0, 4},
 		{keyDescribeConfigs, 0, 4, 0, 4},
+		{keyAlterConfigs, 0, 2, 0, 2},
+		{keyDescribeLogDirs, 1, 5, 1, 2},
+		{keyCreatePartitions, 0, 3, 0, 2},
 		{keyDeleteGroups, 0, 3, 0, 2},
+		{keyIncrementalAlterConfigs, 0, 1, 0, 1},
+		{keyListPartitionReassignments, 0, 0, 0, 0},
 		{keyOffsetDelete, 0, 0, 0, newest},
 		{keyDescribeCluster, 0, 2, 0, 0},
+		{keyListConfigResources, 0, 1, 0, 0},
+		{keyDescribeTopicPartitions, 0, 0, 0, 0},
 	}
 }
 

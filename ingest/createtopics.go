@@ -106,6 +106,10 @@ func (s *Server) planTopic(t kmsg.CreateTopicsRequestTopic, look *lookup) topicP
 		plan.refuse(codeTopicAlreadyExists, fmt.Sprintf("topic %q exists", t.Topic))
 		return plan
 	}
+	if other, found := s.deps.View.Clash(t.Topic); found {
+		plan.refuse(codeInvalidTopic, fmt.Sprintf("topic %q collides with existing topic: %s", t.Topic, other))
+		return plan
+	}
 	if len(t.ReplicaAssignment) > 0 {
 		plan.assigned(t)
 	} else {

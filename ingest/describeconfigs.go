@@ -99,7 +99,9 @@ func (e describedConfig) encode(req *kmsg.DescribeConfigsRequest) kmsg.DescribeC
 		if !e.IsDefault {
 			out.ConfigSynonyms = append(out.ConfigSynonyms, synonym(e.Name, &e.Value, e.source))
 		}
-		out.ConfigSynonyms = append(out.ConfigSynonyms, synonym(e.Name, &e.Default, kmsg.ConfigSourceDefaultConfig))
+		if e.Synonym != "" {
+			out.ConfigSynonyms = append(out.ConfigSynonyms, synonym(e.Synonym, &e.Default, kmsg.ConfigSourceDefaultConfig))
+		}
 	}
 	if req.IncludeDocumentation && e.Doc != "" {
 		out.Documentation = &e.Doc
@@ -117,7 +119,7 @@ func synonym(name string, value *string, source kmsg.ConfigSource) kmsg.Describe
 // topics under those of the broker. All are set when the agent starts.
 func (s *Server) brokerConfigs() []describedConfig {
 	static := func(name, value, fallback string, typ metadata.ConfigType, doc string) describedConfig {
-		e := metadata.ConfigEntry{Name: name, Value: value, Default: fallback, IsDefault: value == fallback, Type: typ, Doc: doc}
+		e := metadata.ConfigEntry{Name: name, Value: value, Default: fallback, IsDefault: value == fallback, Type: typ, Doc: doc, Synonym: name}
 		source := kmsg.ConfigSourceStaticBrokerConfig
 		if e.IsDefault {
 			source = kmsg.ConfigSourceDefaultConfig

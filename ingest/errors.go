@@ -27,6 +27,7 @@ const (
 	codeCoordinatorNotAvailable  code = 15
 	codeInvalidTopic             code = 17
 	codeInvalidRequiredAcks      code = 21
+	codeInvalidTimestamp         code = 32
 	codeUnsupportedVersion       code = 35
 	codeTopicAlreadyExists       code = 36
 	codeInvalidPartitions        code = 37
@@ -87,7 +88,8 @@ func codeOf(err error) code {
 	case errors.Is(err, metadata.ErrInvalidProducerEpoch):
 		return codeInvalidProducerEpoch
 	case errors.Is(err, metadata.ErrUnavailable), errors.Is(err, metadata.ErrFenced), errors.Is(err, metadata.ErrUnknown),
-		errors.Is(err, metadata.ErrSessionSealed), errors.Is(err, metadata.ErrOutOfOrderCounter):
+		errors.Is(err, metadata.ErrSessionSealed), errors.Is(err, metadata.ErrOutOfOrderCounter),
+		errors.Is(err, metadata.ErrLevel), errors.Is(err, metadata.ErrConflict): // nothing was done: it may work the next time
 		return codeRequestTimedOut
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return codeRequestTimedOut

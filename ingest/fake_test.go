@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type fakeCluster struct {
 	calls   int           // of Append
 	commits []metadata.Command
 	turns   []uint64 // of Fetch
+	level   uint32   // of the log
 
 	// hold, if set, is asked before each Append's batches get their offsets; the Append is committed when it returns.
 	hold func(call int)
@@ -46,7 +48,7 @@ type stored struct {
 func newFakeCluster(topics ...metadata.Topic) *fakeCluster {
 	f := &fakeCluster{
 		topics: make(map[string]metadata.Topic), log: make(map[record.Partition][]stored), grown: make(chan struct{}),
-		nextID: 1000,
+		nextID: 1000, level: 4,
 	}
 	for _, t := range topics {
 		f.topics[t.Name] = t
@@ -98,6 +100,28 @@ func (f *fakeCluster) Bounds(p record.Partition) (metadata.Bounds, error) {
 	return f.bounds(p), nil
 }
 
+func (f *fakeCluster) PartitionBytes(p record.Partition) (size int64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.log[p] {
+		size += int64(s.batch.Len())
+	}
+	return size, nil
+}
+
+func (f *fakeCluster) Level() uint32 { return f.level }
+
+func (f *fakeCluster) Clash(name string) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other := range f.topics {
+		if other != name && strings.ReplaceAll(other, ".", "_") == strings.ReplaceAll(name, ".", "_") {
+			return other, true
+		}
+	}
+	return "", false
+}
+
 func (f *fakeCluster) bounds(p record.Partition) metadata.Bounds {
 	var end record.Offset
 	if l := f.log[p]; len(l) > 0 {
@@ -132,6 +156,32 @@ func (f *fakeCluster) Do(_ context.Context, cmd metadata.Command) (metadata.Resu
 			}
 		}
 		return metadata.DeleteTopicResult{Err: metadata.ErrUnknownTopic}, nil
+	case metadata.AlterTopicConfigs:
+		for name, t := range f.topics {
+			if t.ID != cmd.ID {
+				continue
+			}
+			if !maps.Equal(t.Configs, cmd.From) {
+				return metadata.AlterTopicConfigsResult{Err: metadata.ErrConflict, Topic: t}, nil
+			}
+			t.Configs = cmd.To
+			f.topics[name] = t
+			return metadata.AlterTopicConfigsResult{Topic: t}, nil
+		}
+		return metadata.AlterTopicConfigsResult{Err: metadata.ErrUnknownTopic}, nil
+	case metadata.CreatePartitions:
+		for name, t := range f.topics {
+			if t.ID != cmd.ID {
+				continue
+			}
+			if cmd.Partitions <= t.Partitions {
+				return metadata.CreatePartitionsResult{Err: metadata.ErrInvalidPartitions, Topic: t}, nil
+			}
+			t.Partitions = cmd.Partitions
+			f.topics[name] = t
+			return metadata.CreatePartitionsResult{Topic: t}, nil
+		}
+		return metadata.CreatePartitionsResult{Err: metadata.ErrUnknownTopic}, nil
 	case metadata.AllocateProducerIDs:
 		first := f.nextID
 		f.nextID += int64(cmd.Count)

@@ -84,7 +84,7 @@ func (s *Server) fetchPartitions(c *conn, req *request, fr fetchRequest, wait ti
 			switch {
 			case unknown != codeNone:
 				res.code = unknown
-			case p.index < 0 || p.index >= topic.Partitions:
+			case !look.covers(&topic, p.index):
 				res.code = codeUnknownTopicOrPartition
 			case p.leaderEpoch > 0: // ours is 0 for ever
 				res.code = codeUnknownLeaderEpoch

@@ -106,6 +106,20 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 		return s.initProducerID(ctx, msg)
 	case *kmsg.DescribeConfigsRequest:
 		return s.describeConfigs(ctx, msg)
+	case *kmsg.IncrementalAlterConfigsRequest:
+		return s.incrementalAlterConfigs(ctx, msg)
+	case *kmsg.AlterConfigsRequest:
+		return s.replaceConfigs(ctx, msg)
+	case *kmsg.CreatePartitionsRequest:
+		return s.createPartitions(ctx, msg)
+	case *kmsg.ListConfigResourcesRequest:
+		return s.listConfigResources(msg)
+	case *kmsg.DescribeTopicPartitionsRequest:
+		return s.describeTopicPartitions(ctx, c.caller(req), msg)
+	case *kmsg.DescribeLogDirsRequest:
+		return s.describeLogDirs(ctx, c.caller(req), msg)
+	case *kmsg.ListPartitionReassignmentsRequest:
+		return s.listPartitionReassignments()
 	case *kmsg.DescribeClusterRequest:
 		return s.describeCluster(msg)
 	case *kmsg.FindCoordinatorRequest:

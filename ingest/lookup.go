@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -79,6 +80,28 @@ func (l *lookup) find(name string, find func() (metadata.Topic, bool)) (metadata
 		return metadata.Topic{}, unknownTopic(name)
 	}
 	return t, nil
+}
+
+// covers reports whether t has a partition of that index. One that it seems not to have may have been added through another agent a
+// moment ago: as for topics, the View catches up once, if such questions are not too many, and t is then as it is by now.
+func (l *lookup) covers(t *metadata.Topic, index int32) bool {
+	if index < 0 || index < t.Partitions {
+		return index >= 0
+	}
+	name := t.Name + "/" + strconv.Itoa(int(index)) // of no topic: a name has no slash
+	if !l.fresh {
+		if l.err != nil || !l.s.doubts.admit(name, l.s.deps.Now()) {
+			return false
+		}
+		l.catchUp()
+	}
+	if grown, ok := l.s.deps.View.TopicByID(t.ID); ok {
+		*t = grown
+	}
+	if index >= t.Partitions && l.err == nil {
+		l.s.doubts.absent(name, l.s.deps.Now())
+	}
+	return index < t.Partitions
 }
 
 // catchUp makes the View hold what was in the log when the request came, however often it is called.

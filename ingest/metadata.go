@@ -170,6 +170,8 @@ func (s *Server) autoCreate(ctx context.Context, missing map[string]int, create 
 			answers[i].code = codeInvalidTopic
 		case !create:
 			answers[i].code = codeUnknownTopicOrPartition
+		case s.clashes(name):
+			answers[i].code = codeInvalidTopic
 		case begun == maxAutoCreated:
 			answers[i].code = codeLeaderNotAvailable
 		default:
@@ -198,6 +200,11 @@ func (s *Server) autoCreate(ctx context.Context, missing map[string]int, create 
 		byName[name] = answers[i]
 	}
 	return byName
+}
+
+func (s *Server) clashes(name string) bool {
+	_, found := s.deps.View.Clash(name)
+	return found
 }
 
 // createTopic gives cmd an id and carries it out. With ErrTopicExists the topic is the one that exists.

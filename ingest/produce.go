@@ -112,7 +112,7 @@ func (s *Server) checkProduce(c *conn, call *produceCall, req request) {
 			case unknown != codeNone:
 				call.refuse(place, unknown, "")
 				continue
-			case p.index < 0 || p.index >= topic.Partitions:
+			case !look.covers(&topic, p.index):
 				call.refuse(place, codeUnknownTopicOrPartition, "")
 				continue
 			}

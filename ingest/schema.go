@@ -12,6 +12,7 @@ const (
 	nullableArray             // the same, or null
 	list                      // of primitives: no tag sections
 	nullableList              // the same, or null
+	nullableStruct            // one struct or null, told apart by a byte
 )
 
 // field is one field of a request, present in versions [from, to].
@@ -40,6 +41,7 @@ func bytesField() field               { return always(blob, 0, nil) }
 func structs(of ...field) field       { return always(array, 0, of) }
 func nstructs(of ...field) field      { return always(nullableArray, 0, of) }
 func listOf(of field) field           { return always(list, 0, []field{of}) }
+func nstruct(of ...field) field       { return always(nullableStruct, 0, of) }
 func nlistOf(of field) field          { return always(nullableList, 0, []field{of}) }
 func (f field) since(v int16) field   { f.from = v; return f }
 func (f field) until(v int16) field   { f.to = v; return f }
@@ -101,6 +103,20 @@ func schemaOf(key int16) ([]field, bool) {
 		return fields(listOf(str()).since(4), listOf(str()).since(5)), true
 	case keyOffsetDelete:
 		return fields(str(), structs(str(), structs(i32()))), true
+	case keyAlterConfigs:
+		return fields(structs(i8(), str(), structs(str(), nstr())), boolean()), true
+	case keyDescribeLogDirs:
+		return fields(nstructs(str(), listOf(i32()))), true
+	case keyCreatePartitions:
+		return fields(structs(str(), i32(), nstructs(listOf(i32()))), i32(), boolean()), true
+	case keyIncrementalAlterConfigs:
+		return fields(structs(i8(), str(), structs(str(), i8(), nstr())), boolean()), true
+	case keyListPartitionReassignments:
+		return fields(i32(), nstructs(str(), listOf(i32()))), true
+	case keyListConfigResources:
+		return fields(listOf(i8()).since(1)), true
+	case keyDescribeTopicPartitions:
+		return fields(structs(str()), i32(), nstruct(str(), i32())), true
 	case keyDeleteGroups:
 		return fields(listOf(str())), true
 	case keyDescribeCluster:
@@ -142,6 +158,11 @@ func (d *decoder) walk(layout []field, version int16) {
 			}
 		case array, nullableArray, list, nullableList:
 			d.walkElements(f, version)
+		case nullableStruct:
+			if there := d.take(1); len(there) == 1 && there[0] != 0xff { // -1 is null
+				d.walk(f.of, version)
+				d.tags()
+			}
 		}
 	}
 }

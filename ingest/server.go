@@ -28,6 +28,9 @@ type View interface {
 	TopicByID(id record.TopicID) (metadata.Topic, bool)
 	Topics() []metadata.Topic // by name
 	Bounds(p record.Partition) (metadata.Bounds, error)
+	PartitionBytes(p record.Partition) (int64, error) // that a partition takes in the store
+	Clash(name string) (other string, found bool)     // a topic that differs from name in '.' and '_' alone
+	Level() uint32                                    // of the log
 }
 
 // Commands changes the cluster. *metadata.Sequencer implements it.

@@ -16,7 +16,8 @@ type ConfigEntry struct {
 	Name      string
 	Value     string // what counts: set explicitly or the default
 	Default   string
-	IsDefault bool // not set explicitly
+	IsDefault bool   // not set explicitly
+	Synonym   string // the broker config that gives the default, "" where there is none
 	Type      ConfigType
 	Doc       string
 }
@@ -29,13 +30,17 @@ func ValidateConfigs(explicit map[string]string) error {
 	}
 	table := configTable()
 	for _, name := range sortedKeys(explicit) {
-		i := slices.IndexFunc(table, func(c configSpec) bool { return c.name == name })
-		if i < 0 {
+		spec := specOf(table, name)
+		if spec == nil {
 			return fmt.Errorf("%w: no topic config %q%s", ErrInvalidConfig, name, suggest(name, table))
 		}
-		if err := table[i].check(explicit[name]); err != nil {
+		if err := spec.check(explicit[name]); err != nil {
 			return fmt.Errorf("%w: %s=%q: %w", ErrInvalidConfig, name, explicit[name], err)
 		}
+	}
+	t := Topic{Configs: explicit}
+	if least, most := t.number(configMinCompactionLag, 0), t.number(configMaxCompactionLag, math.MaxInt64); least > most {
+		return fmt.Errorf("%w: %s (%d) is over %s (%d)", ErrInvalidConfig, configMinCompactionLag, least, configMaxCompactionLag, most)
 	}
 	return nil
 }
@@ -45,9 +50,9 @@ func ValidateConfigs(explicit map[string]string) error {
 func DescribeConfigs(explicit map[string]string) []ConfigEntry {
 	var list []ConfigEntry
 	for _, c := range configTable() {
-		e := ConfigEntry{Name: c.name, Value: c.fallback, Default: c.fallback, IsDefault: true, Type: c.typ, Doc: c.doc}
+		e := ConfigEntry{Name: c.name, Value: c.fallback, Default: c.fallback, IsDefault: true, Type: c.typ, Doc: c.doc, Synonym: c.synonym}
 		if v, ok := explicit[c.name]; ok {
-			e.Value, e.IsDefault = v, false
+			e.Value, e.IsDefault = c.canonical(v), false
 		}
 		list = append(list, e)
 	}
@@ -58,6 +63,24 @@ func DescribeConfigs(explicit map[string]string) []ConfigEntry {
 		}
 	}
 	return list
+}
+
+// canonical is how a value that check accepts is shown: as Kafka shows what it has parsed.
+func (c *configSpec) canonical(value string) string {
+	switch c.typ {
+	case ConfigBool:
+		if b, ok := parseBool(strings.TrimSpace(value)); ok {
+			return strconv.FormatBool(b)
+		}
+	case ConfigInt, ConfigLong:
+		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
+			return strconv.FormatInt(n, 10)
+		}
+	case ConfigList:
+		return strings.Join(elementsOf(value), ",")
+	default:
+	}
+	return strings.TrimSpace(value)
 }
 
 func (c *configSpec) check(value string) error {
@@ -77,6 +100,9 @@ func (c *configSpec) check(value string) error {
 		if c.oneOf != nil {
 			return c.checkOneOf(strconv.FormatInt(n, 10))
 		}
+		if slices.Contains(c.except, n) {
+			return fmt.Errorf("want %s to %s, but not %d", plain(c.min), plain(c.max), n)
+		}
 		return c.checkRange(float64(n))
 	case ConfigDouble:
 		f, err := strconv.ParseFloat(value, 64)
@@ -85,11 +111,11 @@ func (c *configSpec) check(value string) error {
 		}
 		return c.checkRange(f)
 	case ConfigList:
-		if value == "" && c.oneOf != nil {
-			return fmt.Errorf("want some of %s", strings.Join(c.oneOf, ", "))
-		}
-		for item := range strings.SplitSeq(value, ",") {
-			if err := c.checkOneOf(strings.TrimSpace(item)); err != nil {
+		for _, item := range elementsOf(value) {
+			if c.replicas && !isReplica(item) {
+				return fmt.Errorf("want '*' or partition:broker,partition:broker,...")
+			}
+			if err := c.checkOneOf(item); err != nil {
 				return err
 			}
 		}
@@ -97,6 +123,17 @@ func (c *configSpec) check(value string) error {
 	default:
 		return c.checkOneOf(value)
 	}
+}
+
+// isReplica reports whether item is '*' or two numbers with a colon between.
+func isReplica(item string) bool {
+	if item == "*" {
+		return true
+	}
+	partition, broker, ok := strings.Cut(item, ":")
+	_, err := strconv.ParseUint(partition, 10, 31)
+	_, err2 := strconv.ParseUint(broker, 10, 31)
+	return ok && err == nil && err2 == nil
 }
 
 func (c *configSpec) checkRange(v float64) error {
@@ -194,6 +231,38 @@ func (t Topic) CommitInterval() (interval time.Duration, explicit bool) {
 
 // CommitBytes is how many waiting bytes make a table commit due.
 func (t Topic) CommitBytes() int64 { return t.number(configTableCommitBytes, 128<<20) }
+
+// Compacted reports whether the topic keeps the last record of each key: its records must have keys.
+func (t Topic) Compacted() bool {
+	return slices.Contains(elementsOf(t.Configs[configCleanupPolicy]), cleanupCompact)
+}
+
+// Compression is what batches are to be compressed with, and at which level. keep: as their producer did.
+func (t Topic) Compression() (codec record.Codec, level int, keep bool) {
+	switch name := strings.TrimSpace(t.Configs[configCompressionType]); name {
+	case "", compressionProducer:
+		return record.None, 0, true
+	case compressionNone:
+		return record.None, 0, false
+	default:
+		codec, err := record.ParseCodec(name)
+		if err != nil { // of a later release
+			return record.None, 0, true
+		}
+		level = codec.DefaultLevel()
+		if v, ok := t.Configs["compression."+name+".level"]; ok {
+			if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil {
+				level = n
+			}
+		}
+		return codec, level, false
+	}
+}
+
+// TimestampBounds is how far, in milliseconds, a producer's timestamp may lie back and ahead.
+func (t Topic) TimestampBounds() (before, after int64) {
+	return t.number(configTimestampBefore, math.MaxInt64), t.number(configTimestampAfter, timestampAfterDefault)
+}
 
 // TimestampType tells whether records keep their timestamp or get the time of their arrival.
 func (t Topic) TimestampType() record.TimestampType {

@@ -143,3 +143,15 @@ func (s *State) runSlice(p *partition, i int) Slice {
 	r := &s.expand(p.runs[i : i+1])[0]
 	return Slice{Base: r.Base, End: r.End, Run: r}
 }
+
+// PartitionBytes is what the records of p take in the store, in bytes: runs exactly, files by their share of the rows.
+// ErrUnknownTopic. It looks at every run and file of the partition.
+func (v *View) PartitionBytes(p record.Partition) (int64, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, part := v.state.partition(p)
+	if part == nil {
+		return 0, fmt.Errorf("size of %s: %w", p, ErrUnknownTopic)
+	}
+	return part.bytes(), nil
+}

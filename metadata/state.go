@@ -45,6 +45,7 @@ type State struct {
 	inline   objectList                     // the objects that lie in entries
 	raw      objectList                     // the objects that are not sorted, these among them
 	rawBytes record.Len                     // of raw
+	unified  map[string]int                 // how many live topics have a name that is this one once each '.' is a '_'
 	changed  []record.Partition             // whose end or existence the last Apply changed
 }
 
@@ -79,6 +80,7 @@ func NewState() *State {
 		nextProducerID: firstProducer,
 		withRuns:       map[record.TopicID]*topicState{},
 		withAdds:       map[record.TopicID]*topicState{},
+		unified:        map[string]int{},
 	}
 }
 

@@ -95,7 +95,7 @@ func (r *snapshotReader) topics(s *State) {
 		if r.err != nil {
 			return
 		}
-		s.topics[t.ID], s.names[t.Name] = t, t
+		s.enlist(t)
 	}
 	for range r.count(minTopicBytes) {
 		t := r.topicHead(s)

@@ -5,8 +5,8 @@ import "fmt"
 const maxTopicName = 249
 
 // ValidateTopicName holds a name to Kafka's rule: 1 to 249 of [a-zA-Z0-9._-], and neither "." nor "..". The error wraps
-// ErrInvalidTopic and says what is wrong. Names that differ only in '.' and '_' are both allowed: the clash Kafka warns of
-// is one of its metric names, which we do not have. Source: Kafka's Topic.validate.
+// ErrInvalidTopic and says what is wrong. That a name differs from another one in '.' and '_' alone, which Kafka refuses too, only
+// View.Clash can tell. Source: Kafka's Topic.validate.
 func ValidateTopicName(name string) error {
 	switch {
 	case name == "":

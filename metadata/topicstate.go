@@ -3,6 +3,7 @@ package metadata
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/bargedata/barge/record"
 )
@@ -76,11 +77,20 @@ func (s *State) createTopic(c CreateTopic) Result {
 		ID: c.ID, Name: c.Name, Partitions: c.Partitions, Configs: maps.Clone(c.Configs),
 		TableDir: s.tableDir(c.Name, c.ID), CreatedAt: s.time,
 	})
-	s.topics[t.ID] = t
-	s.names[t.Name] = t
+	s.enlist(t)
 	s.existenceChanged(t)
 	return CreateTopicResult{Topic: t.Topic}
 }
+
+// enlist makes t a live topic.
+func (s *State) enlist(t *topicState) {
+	s.topics[t.ID] = t
+	s.names[t.Name] = t
+	s.unified[unified(t.Name)]++
+}
+
+// unified is the name under which Kafka keeps the metrics of a topic.
+func unified(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
 // maxDirName is how long the last segment of a table path may be: what file systems take.
 const maxDirName = 255
@@ -111,6 +121,11 @@ func (s *State) deleteTopic(c DeleteTopic) Result {
 	}
 	delete(s.topics, t.ID)
 	delete(s.names, t.Name)
+	if name := unified(t.Name); s.unified[name] > 1 {
+		s.unified[name]--
+	} else {
+		delete(s.unified, name)
+	}
 	t.parts = nil
 	if !t.KeepsTable() {
 		t.adds = nil

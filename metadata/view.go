@@ -98,6 +98,26 @@ func (v *View) TopicByID(id record.TopicID) (Topic, bool) {
 	return Topic{}, false
 }
 
+// Clash finds a live topic of another name that is the same once each '.' is a '_': the first by name. Kafka makes no topic beside
+// one that clashes with it.
+func (v *View) Clash(name string) (first string, found bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n := v.state.unified[unified(name)]
+	if v.state.names[name] != nil {
+		n--
+	}
+	if n <= 0 {
+		return "", false
+	}
+	for other := range v.state.names { // any order: the first by name is looked for
+		if other != name && unified(other) == unified(name) && (!found || other < first) {
+			first, found = other, true
+		}
+	}
+	return first, found
+}
+
 // Topics returns the live topics by name.
 func (v *View) Topics() []Topic {
 	v.mu.RLock()

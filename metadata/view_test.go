@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -205,5 +206,53 @@ func TestTopicsByNameAndID(t *testing.T) {
 	}
 	if ts := v.Tombstones(); len(ts) != 1 || ts[0].Name != "c" {
 		t.Errorf("tombstones %+v", ts)
+	}
+}
+
+// Names that Kafka would not let stand side by side. A log of an earlier release may hold some.
+func TestClashFindsNamesThatDifferInDotsAlone(t *testing.T) {
+	v := NewView()
+	create := func(n int64, name string) Command { return CreateTopic{ID: topicNumber(n), Name: name, Partitions: 1} }
+	v.Apply(Entry{Commands: []Command{create(1, "a.b"), create(2, "a_b_c"), create(3, "a.b_c"), create(4, "plain")}})
+	check := func(v *View, name, want string) {
+		t.Helper()
+		if other, found := v.Clash(name); found != (want != "") || other != want {
+			t.Errorf("%s clashes with %q, want %q", name, other, want)
+		}
+	}
+	restored, err := DecodeState(v.state.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := NewView()
+	w.install(restored)
+	for _, v := range []*View{v, w} {
+		check(v, "a_b", "a.b")
+		check(v, "a.b", "")
+		check(v, "a.b.c", "a.b_c")
+		check(v, "a.b_c", "a_b_c")
+		check(v, "plain", "")
+		check(v, "a-b", "")
+	}
+	v.Apply(Entry{Seq: 1, Commands: []Command{DeleteTopic{ID: topicNumber(1)}, DeleteTopic{ID: topicNumber(2)}}})
+	check(v, "a_b", "")
+	check(v, "a.b.c", "a.b_c")
+	if len(v.state.unified) != 2 {
+		t.Errorf("%d names are kept for 2 topics", len(v.state.unified))
+	}
+}
+
+func TestPartitionBytesCountRunsAndSharesOfFiles(t *testing.T) {
+	s := goldenState2(t)
+	v := NewView()
+	v.install(s)
+	for index, want := range []int64{90 + 50 + 50, 70 + 50, 100 + 100} {
+		got, err := v.PartitionBytes(record.Partition{Topic: topicNumber(1), Index: int32(index)})
+		if err != nil || got != want {
+			t.Errorf("partition %d takes %d bytes, %v, want %d", index, got, err, want)
+		}
+	}
+	if _, err := v.PartitionBytes(record.Partition{Topic: topicNumber(1), Index: 99}); !errors.Is(err, ErrUnknownTopic) {
+		t.Errorf("%v, want ErrUnknownTopic", err)
 	}
 }

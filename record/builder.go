@@ -99,7 +99,7 @@ func (b *Builder) Build(dst []byte) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint16(dst, math.MaxUint16)
 	dst = binary.BigEndian.AppendUint32(dst, math.MaxUint32)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(b.count))
-	dst, err := appendCompressed(dst, b.codec, b.records)
+	dst, err := appendCompressed(dst, b.codec, b.codec.DefaultLevel(), b.records)
 	if err != nil {
 		return dst[:start], err
 	}

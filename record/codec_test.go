@@ -41,7 +41,7 @@ func TestCompressedBytesComeBack(t *testing.T) {
 	}
 	for _, c := range codecs {
 		for name, in := range inputs {
-			packed := must(appendCompressed([]byte("before"), c, in))[len("before"):]
+			packed := must(appendCompressed([]byte("before"), c, c.DefaultLevel(), in))[len("before"):]
 			for how, got := range map[string]func(Codec, []byte, int64) ([]byte, error){"stream": stream, "inflate": inflate} {
 				if c == Snappy && len(in) == 0 {
 					packed = append(bytes.Clone(packed[:xerialHeaderLen]), 0, 0, 0, 1, 0)
@@ -66,7 +66,7 @@ func TestZstdPacksLiteralsThatRepeatNothing(t *testing.T) {
 	for i, c := range hex {
 		hex[i] = digits[c&15]
 	}
-	if packed := must(appendCompressed(nil, Zstd, hex)); len(packed) > len(hex)*6/10 {
+	if packed := must(appendCompressed(nil, Zstd, Zstd.DefaultLevel(), hex)); len(packed) > len(hex)*6/10 {
 		t.Errorf("random hexadecimal of %d bytes takes %d, want about half", len(hex), len(packed))
 	}
 }
@@ -172,7 +172,7 @@ func TestLZ4Frames(t *testing.T) {
 }
 
 func TestGzipRefusesWhatFollowsTheFirstMember(t *testing.T) {
-	packed := must(appendCompressed(nil, Gzip, text(1, 1000)))
+	packed := must(appendCompressed(nil, Gzip, Gzip.DefaultLevel(), text(1, 1000)))
 	for name, bad := range map[string][]byte{
 		"second member": append(bytes.Clone(packed), packed...), "byte": append(bytes.Clone(packed), 0), "cut off": packed[:len(packed)-1], "nothing": nil,
 	} {
@@ -250,7 +250,7 @@ func bombs(tb testing.TB, size int) map[string]Batch {
 	}{
 		"gzip": {Gzip, gz.Bytes()}, "snappy raw": {Snappy, s2.EncodeSnappy(nil, p)}, "snappy framed": {Snappy, appendSnappy(nil, p)},
 		"snappy lying": {Snappy, lying}, "lz4 64 KiB": {LZ4, lz4Frame(tb, p, lz4.BlockSizeOption(lz4.Block64Kb))},
-		"lz4 4 MiB": {LZ4, lz4Frame(tb, p, lz4.BlockSizeOption(lz4.Block4Mb))}, "zstd": {Zstd, must(appendCompressed(nil, Zstd, p))}, "zstd rle": {Zstd, rle},
+		"lz4 4 MiB": {LZ4, lz4Frame(tb, p, lz4.BlockSizeOption(lz4.Block4Mb))}, "zstd": {Zstd, must(appendCompressed(nil, Zstd, Zstd.DefaultLevel(), p))}, "zstd rle": {Zstd, rle},
 	} {
 		out[name] = mustParse(tb, seal(c.codec, 1, c.p))
 	}

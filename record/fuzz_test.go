@@ -63,7 +63,7 @@ func FuzzParse(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	for _, codec := range codecs {
 		f.Add(uint8(codec), int32(6), kgoCompress(f, codec, kmsgPayload(oddRecords(0))))
-		f.Add(uint8(codec), int32(6), must(appendCompressed(nil, codec, kmsgPayload(oddRecords(0)))))
+		f.Add(uint8(codec), int32(6), must(appendCompressed(nil, codec, codec.DefaultLevel(), kmsgPayload(oddRecords(0)))))
 	}
 	for _, b := range bombs(f, 8<<20) {
 		f.Add(uint8(b.Codec()), int32(1), bytes.Clone(b.payload()))

@@ -235,7 +235,7 @@ func TestBuilderRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
-func must(p []byte, err error) []byte {
+func must[T any](p T, err error) T {
 	if err != nil {
 		panic(err)
 	}
