@@ -18,6 +18,9 @@ func (s *Server) findCoordinator(ctx context.Context, req *kmsg.FindCoordinatorR
 	if req.Version < 4 {
 		found := s.coordinator(ctx, req.CoordinatorType, req.CoordinatorKey)
 		resp.ErrorCode, resp.ErrorMessage = found.ErrorCode, found.ErrorMessage
+		if found.ErrorCode == int16(codeNone) {
+			resp.ErrorMessage = kmsg.StringPtr("NONE")
+		}
 		resp.NodeID, resp.Host, resp.Port = found.NodeID, found.Host, found.Port
 		return resp
 	}
@@ -56,16 +59,14 @@ func (s *Server) coordinator(ctx context.Context, kind int8, key string) kmsg.Fi
 		}
 	}
 	out.NodeID, out.Host, out.Port = node, at.host, at.port
+	out.ErrorMessage = kmsg.StringPtr("") // and not null, as Kafka has it
 	return out
 }
 
 // describeCluster answers key 60, versions 0-2, with the brokers that Metadata tells.
 func (s *Server) describeCluster(req *kmsg.DescribeClusterRequest) *kmsg.DescribeClusterResponse {
 	resp := kmsg.NewPtrDescribeClusterResponse()
-	agents := s.cluster()
-	resp.ClusterID = s.cfg.ClusterID
 	resp.ClusterAuthorizedOperations = notAsked
-	resp.ControllerID = agents.controller(s.cfg.NodeID)
 	resp.EndpointType = 1
 	if req.Version >= 1 && req.EndpointType != 1 {
 		c, message := codeUnsupportedEndpointType, "unknown endpoint type"
@@ -73,9 +74,12 @@ func (s *Server) describeCluster(req *kmsg.DescribeClusterRequest) *kmsg.Describ
 			c, message = codeMismatchedEndpointType, "this is a broker endpoint, not a controller's"
 		}
 		resp.ErrorCode, resp.ErrorMessage = s.refuse(keyDescribeCluster, c), &message
-		resp.EndpointType = req.EndpointType
+		resp.ControllerID = -1
 		return resp
 	}
+	agents := s.cluster()
+	resp.ClusterID = s.cfg.ClusterID
+	resp.ControllerID = agents.controller(s.cfg.NodeID)
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}

@@ -286,7 +286,11 @@ func TestFetchResponseEncodesAsKmsgDoes(t *testing.T) {
 			req := request{api: row, version: version, correlation: 77}
 			got := flatten(encodeFetch(req, 5, topics, results, committed))
 			if expected := flatten(encode(req, want)); !bytes.Equal(got, expected) {
-				t.Fatalf("version %d: %d bytes, want %d:\n got % x\nwant % x", version, len(got), len(expected), got, expected)
+				at := 0
+				for at < min(len(got), len(expected)) && got[at] == expected[at] {
+					at++
+				}
+				t.Fatalf("version %d: %d bytes, want %d; from byte %d on\n got % x\nwant % x", version, len(got), len(expected), at, got[at:min(at+32, len(got))], expected[at:min(at+32, len(expected))])
 			}
 		}
 	}

@@ -172,18 +172,15 @@ func (s *Server) read(ctx context.Context, ask fetch.Request, room *replyRoom) f
 
 // fetched turns the reader's answer about one partition into ours.
 func fetched(p fetch.PartitionResponse, version int16) fetchResult {
-	if p.Err == nil || errors.Is(p.Err, metadata.ErrOffsetOutOfRange) {
-		// Out of range carries the bounds: the client finds its way back by the log start.
-		res := fetchResult{
-			code:          codeOf(p.Err),
+	if p.Err == nil {
+		return fetchResult{
+			code:          codeNone,
 			highWatermark: int64(p.Bounds.HighWatermark),
 			lastStable:    int64(p.Bounds.LastStable),
 			logStart:      int64(p.Bounds.LogStart),
+			chunks:        p.Chunks,
+			size:          p.Size,
 		}
-		if p.Err == nil {
-			res.chunks, res.size = p.Chunks, p.Size
-		}
-		return res
 	}
 	res := fetchResult{code: codeOf(p.Err), highWatermark: -1, lastStable: -1, logStart: -1}
 	switch {

@@ -246,8 +246,8 @@ func TestFetchAnswersEveryPartitionAskedFor(t *testing.T) {
 	}
 
 	beyond := fetchOf(13, "events", 0, 5)
-	if p := ask[*kmsg.FetchResponse](w, beyond).Topics[0].Partitions[0]; p.ErrorCode != 1 || p.HighWatermark != 0 {
-		t.Errorf("beyond the end: code %d, high watermark %d; want 1 and 0", p.ErrorCode, p.HighWatermark)
+	if p := ask[*kmsg.FetchResponse](w, beyond).Topics[0].Partitions[0]; p.ErrorCode != 1 || p.HighWatermark != -1 {
+		t.Errorf("beyond the end: code %d, high watermark %d; want 1 and -1, as Kafka answers", p.ErrorCode, p.HighWatermark)
 	}
 	session := fetchOf(13, "events", 0, 0)
 	session.SessionID = 17
