@@ -13,9 +13,6 @@ import (
 	"github.com/bargedata/barge/record"
 )
 
-// The types of groups, by Kafka's names (KIP-848).
-const classicType = "classic"
-
 // consumerProtocol is the protocol type of consumers, the only one whose members' metadata is looked into.
 const consumerProtocol = "consumer"
 
@@ -49,12 +46,18 @@ func (c *Coordinator) describeGroup(ctx context.Context, version int16, name str
 		}
 		return out
 	}
-	g.state.describe(&out)
+	if !g.state.describe(&out) {
+		out.State = "Dead"
+		if version >= 6 {
+			text := fmt.Sprintf("Group %s is not a classic group.", name)
+			out.ErrorCode, out.ErrorMessage = int16(codeGroupIDNotFound), &text
+		}
+	}
 	return out
 }
 
 // describe fills in what DescribeGroups tells of the group.
-func (s *State) describe(out *kmsg.DescribeGroupsResponseGroup) {
+func (s *State) describe(out *kmsg.DescribeGroupsResponseGroup) bool {
 	out.State, out.ProtocolType = s.phase.String(), s.protocolType
 	stable := s.phase == Stable
 	if stable {
@@ -73,6 +76,7 @@ func (s *State) describe(out *kmsg.DescribeGroupsResponseGroup) {
 		}
 		out.Members = append(out.Members, member)
 	}
+	return true
 }
 
 // ListGroups tells the groups of those shards that are this agent's as FindCoordinator would say (choose), whether it has
@@ -148,10 +152,15 @@ func (c *Coordinator) listShard(sh *shard) ([]kmsg.ListGroupsResponseGroup, Code
 	return out, codeNone
 }
 
-func listed(name string, s *State) kmsg.ListGroupsResponseGroup {
+func listed(name string, m machine) kmsg.ListGroupsResponseGroup {
 	g := kmsg.NewListGroupsResponseGroup()
-	g.Group, g.ProtocolType, g.GroupState, g.GroupType = name, s.protocolType, s.phase.String(), classicType
+	g.Group = name
+	m.list(&g)
 	return g
+}
+
+func (s *State) list(out *kmsg.ListGroupsResponseGroup) {
+	out.ProtocolType, out.GroupState, out.GroupType = s.protocolType, s.phase.String(), "classic"
 }
 
 // OffsetDelete removes committed offsets of partitions whose topic no member is subscribed to: GROUP_SUBSCRIBED_TO_TOPIC for the

@@ -18,6 +18,7 @@ const (
 	codeUnknownMemberID         Code = 25
 	codeInvalidSessionTimeout   Code = 26
 	codeRebalanceInProgress     Code = 27
+	codeUnsupportedVersion      Code = 35
 	codeInvalidRequest          Code = 42
 	codePolicyViolation         Code = 44
 	codeNonEmptyGroup           Code = 68
@@ -27,4 +28,10 @@ const (
 	codeFencedInstanceID        Code = 82
 	codeGroupSubscribed         Code = 86
 	codeUnknownTopicID          Code = 100
+	codeFencedMemberEpoch       Code = 110
+	codeUnreleasedInstanceID    Code = 111
+	codeUnsupportedAssignor     Code = 112
+	codeStaleMemberEpoch        Code = 113
+
+	codeInvalidRegularExpression Code = 128
 )

@@ -24,6 +24,9 @@ type Config struct {
 	// MinSession and MaxSession bound the session timeout a member may ask for; beyond them it gets
 	// INVALID_SESSION_TIMEOUT.
 	MinSession, MaxSession time.Duration
+	// ConsumerSession is how long a member of the consumer protocol may be silent, ConsumerHeartbeat how often it is told to show up.
+	// With that protocol members have no say in either.
+	ConsumerSession, ConsumerHeartbeat time.Duration
 	// InitialDelay is how long the first rebalance of an empty group waits for more members after each one that comes.
 	// Kafka's default is 3 s. Without any delay the first of several consumers started together gets a generation of
 	// its own, and the others wait for its next heartbeat, usually 3 s; a fraction of a second avoids both waits.
@@ -49,6 +52,8 @@ func DefaultConfig() Config {
 	return Config{
 		MinSession:             6 * time.Second,
 		MaxSession:             30 * time.Minute,
+		ConsumerSession:        45 * time.Second,
+		ConsumerHeartbeat:      5 * time.Second,
 		InitialDelay:           200 * time.Millisecond,
 		MaxMembers:             5_000,
 		MaxGroups:              100_000,
@@ -65,6 +70,9 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.MinSession <= 0 || c.MaxSession < c.MinSession {
 		errs = append(errs, fmt.Errorf("session bounds %v..%v: want 0 < min <= max", c.MinSession, c.MaxSession))
+	}
+	if c.ConsumerHeartbeat <= 0 || c.ConsumerSession <= c.ConsumerHeartbeat {
+		errs = append(errs, fmt.Errorf("consumer heartbeat %v, session %v: want 0 < heartbeat < session", c.ConsumerHeartbeat, c.ConsumerSession))
 	}
 	if c.InitialDelay < 0 {
 		errs = append(errs, fmt.Errorf("initial delay %v: want 0 or more", c.InitialDelay))

@@ -33,6 +33,7 @@ type KeyStore interface {
 
 // Topics tells names from ids.
 type Topics interface {
+	Topics() []metadata.Topic
 	Topic(name string) (metadata.Topic, bool)
 	TopicByID(id record.TopicID) (metadata.Topic, bool)
 }
@@ -64,6 +65,10 @@ type Coordinator struct {
 	timers *timers
 	groups atomic.Int64
 	ticket atomic.Uint64
+
+	topicsMu sync.Mutex
+	topics   *TopicSet // as of topicsAt
+	topicsAt time.Time
 
 	rngMu sync.Mutex
 	rng   *rand.Rand
@@ -231,7 +236,8 @@ func (c *Coordinator) saveLoop(ctx context.Context, g *cell) {
 			return
 		}
 		g.saveAgain = false
-		rev, value := g.state.Snapshot()
+		state := g.state
+		rev, value := state.Snapshot()
 		claim := sh.claim
 		sh.mu.Unlock()
 
@@ -252,7 +258,9 @@ func (c *Coordinator) saveLoop(ctx context.Context, g *cell) {
 			continue // the claim is another one: the same again
 		}
 		g.durable = g.durable || code == codeNone
-		c.step(g, Saved{Revision: rev, Code: code})
+		if g.state == state { // else the group has become one of the other type, which waits for saves of its own
+			c.step(g, Saved{Revision: rev, Code: code})
+		}
 		again := g.saveAgain
 		g.saving = again
 		c.tidy(g)

@@ -114,7 +114,7 @@ func (m *testMember) place() (id string, generation int32) {
 func stateOf(c *Coordinator, group string) (s *State, done func()) {
 	sh := &c.shards[ShardOf(group)]
 	sh.mu.Lock()
-	return sh.groups[group].state, sh.mu.Unlock
+	return sh.groups[group].state.(*State), sh.mu.Unlock
 }
 
 // checkDeal fails unless the members share one generation and every piece has exactly one owner among them.

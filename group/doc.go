@@ -1,9 +1,11 @@
-// Package group coordinates classic consumer groups and keeps their committed offsets.
+// Package group coordinates consumer groups and keeps their committed offsets.
 //
-// State is one group as a pure state machine: Step takes an event and the time and says who is answered and whether the
-// group must be saved first. It knows nothing of connections, stores or clocks, so that scripts can tell its stories
-// (testdata) and a simulation can drive it. What a member subscribes to and is assigned stays opaque: Kafka Connect and
-// schema registries use the same protocol with other bytes.
+// A group is a pure state machine: Step takes an event and the time and says who is answered and whether the group must be
+// saved first. It knows nothing of connections, stores or clocks, so that scripts can tell its stories (testdata) and a
+// simulation can drive it. State is a group of the classic protocol; what its members subscribe to and are assigned stays
+// opaque: Kafka Connect and schema registries use the same protocol with other bytes. ConsumerState is a group of the
+// consumer protocol (KIP-848), which assigns partitions here (assignor.go) and moves each member to its own by heartbeats. A
+// group is of one type at a time and changes it only while it has no members; generations and epochs go up all the same.
 //
 // Coordinator is the shell: it holds the groups of the shards this agent has claimed, answers kmsg requests, runs the
 // timers and makes groups and offsets durable. A first call:
@@ -21,5 +23,5 @@
 // members know them, and nobody has to rejoin.
 //
 // Failures are Kafka error codes in the answers, never Go errors. Sources: Kafka protocol (join, sync, heartbeat, leave,
-// offset commit and fetch), KIP-62, KIP-345, KIP-394, KIP-800, KIP-814.
+// offset commit, fetch and delete, describe, list), KIP-62, KIP-345, KIP-394, KIP-496, KIP-800, KIP-814, KIP-848, KIP-1251.
 package group

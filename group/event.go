@@ -1,9 +1,13 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"github.com/bargedata/barge/record"
+)
 
 // Event is something that happens to a group: a request, or Saved, Abandon, Tick. The concrete types are the structs of
-// this file and no others.
+// this file, and Beat.
 type Event interface{ event() }
 
 // Join is a member's wish to be in the next generation. It is answered when that generation begins.
@@ -91,6 +95,11 @@ type Reply struct {
 	Members      []JoinedMember
 	Assignment   []byte
 	Left         []Code // Leave: one for each Leaver
+
+	// Of a Beat, whose epoch is Generation.
+	Assigned   bool               // Partitions are what the member has now; false: as before
+	Partitions []record.Partition // sorted
+	Text       string             // beside a code
 }
 
 // JoinedMember is one member as the leader sees it.

@@ -68,6 +68,12 @@ func (f *fakeMetadata) TopicByID(id record.TopicID) (metadata.Topic, bool) {
 	return f.find(func(t metadata.Topic) bool { return t.ID == id })
 }
 
+func (f *fakeMetadata) Topics() []metadata.Topic {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.topics)
+}
+
 func (f *fakeMetadata) find(is func(metadata.Topic) bool) (metadata.Topic, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -164,7 +164,7 @@ func (sh *shard) atRest() bool {
 		return false
 	}
 	for _, g := range sh.groups {
-		if p := g.state.Phase(); p != Empty && p != Stable || g.saving || g.commits > 0 || g.deleting {
+		if !g.state.atRest() || g.saving || g.commits > 0 || g.deleting {
 			return false
 		}
 	}

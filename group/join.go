@@ -25,6 +25,11 @@ func (s *State) Step(ev Event, now time.Time) Output {
 		s.saved(ev, now, &out)
 	case Tick:
 		s.tick(now, &out)
+	case Beat:
+		out.reply(Reply{
+			Ticket: ev.Ticket, Code: codeInconsistentProtocol, Generation: -1,
+			Text: "Group " + s.name + " has members of the classic protocol.",
+		})
 	}
 	return out
 }

@@ -48,6 +48,11 @@ func (c *Coordinator) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest,
 		sh.mu.Unlock()
 		return refuse(code)
 	}
+	if _, classic := g.state.(*State); !classic && g.state.Idle() {
+		s := NewState(req.Group, c.cfg, c.now())
+		s.generation = g.state.round()
+		g.state = s
+	}
 	ev := Join{
 		Ticket: Ticket(c.ticket.Add(1)), MemberID: req.MemberID, InstanceID: str(req.InstanceID),
 		ClientID: clientID, Host: clientHost,

@@ -18,6 +18,7 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 	resp.SetVersion(req.Version)
 	sh := &c.shards[ShardOf(req.Group)]
 	var ops []metadata.KeyOp
+	var parts []record.Partition
 	for _, t := range req.Topics {
 		topic, code := c.topic(req.Version >= 10, t.Topic, t.TopicID)
 		out := kmsg.NewOffsetCommitResponseTopic()
@@ -37,14 +38,15 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 				if req.Version < 6 {
 					o.leaderEpoch = -1
 				}
-				key := sh.offsetKey(req.Group, record.Partition{Topic: topic.ID, Index: p.Partition})
-				ops = append(ops, metadata.KeyOp{Key: key, Write: true, Value: o.encode()})
+				at := record.Partition{Topic: topic.ID, Index: p.Partition}
+				parts = append(parts, at)
+				ops = append(ops, metadata.KeyOp{Key: sh.offsetKey(req.Group, at), Write: true, Value: o.encode()})
 			}
 			out.Partitions = append(out.Partitions, part)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	code := c.commit(ctx, req, ops)
+	code := c.commit(ctx, req, ops, parts)
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {
 			if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == 0 {
@@ -55,8 +57,8 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 	return resp
 }
 
-// commit asks the group whether the member may commit, and writes.
-func (c *Coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest, ops []metadata.KeyOp) Code {
+// commit asks the group whether the member may commit for these partitions, and writes.
+func (c *Coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest, ops []metadata.KeyOp, parts []record.Partition) Code {
 	sh, code := c.enter(ctx, req.Group)
 	if code != codeNone {
 		return code
@@ -71,7 +73,9 @@ func (c *Coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest,
 	}
 	g, code := c.cellFor(sh, req.Group)
 	if code == codeNone {
-		code = g.state.CheckCommit(req.MemberID, str(req.InstanceID), generation, c.now())
+		code = g.state.checkCommit(commitCheck{
+			memberID: req.MemberID, instance: str(req.InstanceID), generation: generation, version: req.Version, partitions: parts,
+		}, c.now())
 		c.timers.set(g, g.state.Wake())
 		c.tidyUnless(g, code == codeNone && len(ops) > 0)
 	}
@@ -183,9 +187,13 @@ func (c *Coordinator) fetchGroup(ctx context.Context, version int16, in kmsg.Off
 	}
 	sh, code := c.enter(ctx, in.Group)
 	if code == codeNone {
-		// KIP-848 members name themselves; a group nobody knows can not have them.
-		if sh.groups[in.Group] == nil && version >= 9 && (in.MemberID != nil || in.MemberEpoch >= 0) {
-			code = codeGroupIDNotFound
+		// Members of the consumer protocol name themselves; a group nobody knows can not have them.
+		if version >= 9 && (in.MemberID != nil || in.MemberEpoch >= 0) {
+			if g := sh.groups[in.Group]; g == nil {
+				code = codeGroupIDNotFound
+			} else {
+				code = g.state.checkFetch(str(in.MemberID), in.MemberEpoch)
+			}
 		}
 		sh.mu.Unlock()
 	}

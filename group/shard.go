@@ -38,7 +38,7 @@ type shard struct {
 type cell struct {
 	shard     *shard
 	name      string
-	state     *State
+	state     machine
 	waiters   map[Ticket]*waiter
 	durable   bool // its key exists
 	saving    bool
@@ -215,19 +215,23 @@ func (c *Coordinator) load(ctx context.Context, sh *shard) {
 
 // restore reads a group's key, which begins with prefix. An error beside a name tells that the value could not be read and the
 // group begins anew: its offsets stand in keys of their own; only membership is lost, which costs a rebalance.
-func (c *Coordinator) restore(prefix string, kv metadata.KeyValue) (name string, state *State, err error) {
+func (c *Coordinator) restore(prefix string, kv metadata.KeyValue) (name string, state machine, err error) {
 	name, err = url.PathUnescape(strings.TrimPrefix(kv.Key, prefix))
 	if err != nil {
 		return "", nil, fmt.Errorf("group key %q: %w", kv.Key, err)
 	}
-	state, err = RestoreState(name, kv.Value, c.cfg, c.now())
+	if len(kv.Value) > 0 && kv.Value[0] == consumersVersion {
+		state, err = RestoreConsumerState(name, kv.Value, c.cfg, c.now())
+	} else {
+		state, err = RestoreState(name, kv.Value, c.cfg, c.now())
+	}
 	if err != nil {
 		state = NewState(name, c.cfg, c.now())
 	}
 	return name, state, err
 }
 
-func (c *Coordinator) addCell(sh *shard, name string, state *State) *cell {
+func (c *Coordinator) addCell(sh *shard, name string, state machine) *cell {
 	g := &cell{shard: sh, name: name, state: state, waiters: map[Ticket]*waiter{}}
 	sh.groups[name] = g
 	c.groups.Add(1)

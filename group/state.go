@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Phase is where a group stands between two generations.
@@ -147,6 +149,19 @@ func (s *State) Waiting() []Ticket {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func (s *State) atRest() bool { return s.phase == Empty || s.phase == Stable }
+func (s *State) round() int32 { return s.generation }
+
+// describeConsumers reports that this is no group of the consumer protocol.
+func (s *State) describeConsumers(*kmsg.ConsumerGroupDescribeResponseGroup) bool { return false }
+
+// checkFetch lets everybody read, as Kafka does: only the consumer protocol has epochs to compare.
+func (s *State) checkFetch(string, int32) Code { return codeNone }
+
+func (s *State) checkCommit(cm commitCheck, now time.Time) Code {
+	return s.CheckCommit(cm.memberID, cm.instance, cm.generation, now)
 }
 
 // CheckCommit says whether an offset commit may be stored, and takes it as a sign of life of the member. A negative

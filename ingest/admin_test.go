@@ -431,7 +431,7 @@ func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 	w := dial(t, r.addr)
 	for _, a := range apis() {
 		switch a.key {
-		case keyJoinGroup, keySyncGroup, keyHeartbeat, keyLeaveGroup, keyListGroups, keyOffsetDelete:
+		case keyJoinGroup, keySyncGroup, keyHeartbeat, keyLeaveGroup, keyListGroups, keyOffsetDelete, keyConsumerHeartbeat:
 		default:
 			continue
 		}
@@ -449,6 +449,8 @@ func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 			case *kmsg.ListGroupsResponse:
 				got = resp.ErrorCode
 			case *kmsg.OffsetDeleteResponse:
+				got = resp.ErrorCode
+			case *kmsg.ConsumerGroupHeartbeatResponse:
 				got = resp.ErrorCode
 			case *kmsg.LeaveGroupResponse:
 				got = resp.ErrorCode

@@ -29,6 +29,8 @@ const (
 	keyListPartitionReassignments int16 = 46
 	keyOffsetDelete               int16 = 47
 	keyDescribeCluster            int16 = 60
+	keyConsumerHeartbeat          int16 = 68
+	keyConsumerDescribe           int16 = 69
 	keyListConfigResources        int16 = 74
 	keyDescribeTopicPartitions    int16 = 75
 )
@@ -46,7 +48,7 @@ type api struct {
 //
 // Low ends that look odd are there for librdkafka, which judges a broker by them: with Produce from 3 it drops gzip,
 // snappy and lz4 silently (KAFKA-18659), with FindCoordinator from 1 its groups hang without an error.
-func apis() [29]api {
+func apis() [31]api {
 	return [...]api{
 		{keyProduce, 0, 13, 3, 9},
 		{keyFetch, 4, 17, 4, 12},
@@ -75,6 +77,8 @@ func apis() [29]api {
 		{keyListPartitionReassignments, 0, 0, 0, 0},
 		{keyOffsetDelete, 0, 0, 0, newest},
 		{keyDescribeCluster, 0, 2, 0, 0},
+		{keyConsumerHeartbeat, 0, 1, 0, 0},
+		{keyConsumerDescribe, 0, 1, 0, 0},
 		{keyListConfigResources, 0, 1, 0, 0},
 		{keyDescribeTopicPartitions, 0, 0, 0, 0},
 	}

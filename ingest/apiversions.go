@@ -5,7 +5,9 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 // apiVersions answers key 18, versions 0-5. v3 brings the client's name and version (KIP-511), v5 the cluster and node it
 // believes to be talking to (KIP-1242).
 //
-// No features are announced: transaction.version and group.version would switch clients to protocols not served yet.
+// Of the features only group.version is announced, which the consumer protocol (KIP-848) belongs to; transaction.version would switch
+// clients to a protocol not served yet. The epoch is the same on every agent and for ever: a client takes features over only when the
+// epoch is above the one it knows, and with epochs that differ it would keep what the first agent it met told it.
 func (s *Server) apiVersions(req *kmsg.ApiVersionsRequest) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	switch {
@@ -21,8 +23,20 @@ func (s *Server) apiVersions(req *kmsg.ApiVersionsRequest) *kmsg.ApiVersionsResp
 		return resp
 	}
 	resp.ApiKeys = advertised()
+	feature := kmsg.NewApiVersionsResponseSupportedFeature()
+	feature.Name, feature.MinVersion, feature.MaxVersion = groupVersionFeature, 1, 1 // from 0, Java clients before 4.0 do not read it
+	resp.SupportedFeatures = append(resp.SupportedFeatures, feature)
+	final := kmsg.NewApiVersionsResponseFinalizedFeature()
+	final.Name, final.MaxVersionLevel, final.MinVersionLevel = groupVersionFeature, 1, 1
+	resp.FinalizedFeatures = append(resp.FinalizedFeatures, final)
+	resp.FinalizedFeaturesEpoch = featuresEpoch
 	return resp
 }
+
+const (
+	groupVersionFeature = "group.version"
+	featuresEpoch       = 1 // one higher with the build that changes what is announced
+)
 
 // unsupportedVersion is the answer to an ApiVersions request newer than ours: version 0, error 35, and still the list,
 // from which the client learns the version to ask with.

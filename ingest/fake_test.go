@@ -374,6 +374,16 @@ func (noGroups) ListGroups(context.Context, *kmsg.ListGroupsRequest) *kmsg.ListG
 	return resp
 }
 
+func (noGroups) ConsumerGroupHeartbeat(context.Context, *kmsg.ConsumerGroupHeartbeatRequest, string, string) *kmsg.ConsumerGroupHeartbeatResponse {
+	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
+	resp.ErrorCode = groupsReached
+	return resp
+}
+
+func (noGroups) ConsumerGroupDescribe(context.Context, *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
+	return kmsg.NewPtrConsumerGroupDescribeResponse()
+}
+
 func (noGroups) OffsetDelete(context.Context, *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse {
 	resp := kmsg.NewPtrOffsetDeleteResponse()
 	resp.ErrorCode = groupsReached

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Groups (keys 8, 9, 11-16, 42, 47) are the coordinator's: it gets the request as it came, answers in the protocol's structs
+// Groups (keys 8, 9, 11-16, 42, 47, 68, 69) are the coordinator's: it gets the request as it came, answers in the protocol's structs
 // and decides their error codes. Here the codes are only counted.
 
 // maxRebalance bounds how long a member may hold a rebalance up, as sessions are bounded. Kafka has no bound: consumers
@@ -148,6 +148,26 @@ func distinct(names []string) []string {
 		seen[name] = true
 		return again
 	})
+}
+
+func (s *Server) consumerHeartbeat(ctx context.Context, req *kmsg.ConsumerGroupHeartbeatRequest, clientID, clientHost string) *kmsg.ConsumerGroupHeartbeatResponse {
+	req.RebalanceTimeoutMillis = min(req.RebalanceTimeoutMillis, int32(maxRebalance/time.Millisecond))
+	resp := s.deps.Groups.ConsumerGroupHeartbeat(ctx, req, clientID, clientHost)
+	s.refuse(keyConsumerHeartbeat, code(resp.ErrorCode))
+	return resp
+}
+
+func (s *Server) consumerDescribe(ctx context.Context, req *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
+	req.Groups = distinct(req.Groups)
+	resp := s.deps.Groups.ConsumerGroupDescribe(ctx, req)
+	for i := range resp.Groups {
+		g := &resp.Groups[i]
+		s.refuse(keyConsumerDescribe, code(g.ErrorCode))
+		if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
+			g.AuthorizedOperations = groupOperations
+		}
+	}
+	return resp
 }
 
 func (s *Server) listGroups(ctx context.Context, req *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {

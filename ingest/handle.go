@@ -21,7 +21,7 @@ const (
 
 func handlingTime(key int16) time.Duration {
 	switch key {
-	case keyOffsetCommit, keyOffsetFetch, keyHeartbeat, keyLeaveGroup:
+	case keyOffsetCommit, keyOffsetFetch, keyHeartbeat, keyLeaveGroup, keyConsumerHeartbeat:
 		return maxMemberHandling
 	default:
 		return maxHandling
@@ -138,6 +138,10 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 		return s.offsetFetch(ctx, msg)
 	case *kmsg.DeleteGroupsRequest:
 		return s.deleteGroups(ctx, msg)
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		return s.consumerHeartbeat(ctx, msg, req.clientID, c.host)
+	case *kmsg.ConsumerGroupDescribeRequest:
+		return s.consumerDescribe(ctx, msg)
 	case *kmsg.DescribeGroupsRequest:
 		return s.describeGroups(ctx, msg)
 	case *kmsg.ListGroupsRequest:

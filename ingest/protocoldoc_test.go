@@ -42,7 +42,6 @@ func notServed() []struct {
 		{[]int16{38, 39, 40, 41}, "delegation tokens: nobody's everyday client uses them, and no other service on object storage has them"},
 		{[]int16{48, 49}, "planned: quotas"},
 		{[]int16{61}, "planned: producers of a partition"},
-		{[]int16{68, 69}, "planned: KIP-848. Clients use classic groups, their default"},
 		{[]int16{71, 72}, "telemetry: unpacking what clients push was a hole of Kafka (CVE-2026-111073), and leaving it out costs a client nothing"},
 		{[]int16{76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92}, "share groups: clients use them only when told to; later"},
 		{[]int16{88, 89, 93}, "streams groups: Kafka Streams uses the classic protocol unless told otherwise; later"},

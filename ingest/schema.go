@@ -97,6 +97,10 @@ func schemaOf(key int16) ([]field, bool) {
 		return fields(i32().since(3), structs(str(), structs(i32(), i32().since(2), i32()))), true
 	case keyDescribeConfigs:
 		return fields(structs(i8(), str(), nlistOf(str())), boolean().since(1), boolean().since(3)), true
+	case keyConsumerHeartbeat:
+		return fields(str(), str(), i32(), nstr(), nstr(), i32(), nlistOf(str()), nstr().since(1), nstr(), nstructs(uuid(), listOf(i32()))), true
+	case keyConsumerDescribe:
+		return fields(listOf(str()), boolean()), true
 	case keyDescribeGroups:
 		return fields(listOf(str()), boolean().since(3)), true
 	case keyListGroups:
