@@ -21,7 +21,7 @@ type View interface {
 	Bounds(p record.Partition) (metadata.Bounds, error)
 	Locate(p record.Partition, from record.Offset, maxBytes int64) (metadata.Location, error)
 	LocateTime(p record.Partition, ts int64) (metadata.Slice, bool, error)
-	MaxTimestamp(p record.Partition) (metadata.Slice, bool, error)
+	MaxTimestamp(p record.Partition, seen map[record.Offset]bool) (metadata.Slice, bool, error)
 	EntryTime() int64
 	Watch(parts []record.Partition) *metadata.Watch
 }

@@ -53,14 +53,33 @@ func (r *Reader) OffsetForTime(ctx context.Context, p record.Partition, ts int64
 // the partition has no record. Errors: metadata.ErrUnknownTopic, ErrCorrupt, the store's.
 func (r *Reader) OffsetOfMaxTimestamp(ctx context.Context, p record.Partition) (record.Offset, int64, error) {
 	var hit find
-	err := r.search(ctx, p, func() (metadata.Slice, bool, error) { return r.view.MaxTimestamp(p) }, &hit, func(s metadata.Slice) (bool, error) {
-		err := r.scan(ctx, &s, hit.from, func(newest int64) bool { return !hit.found || newest > hit.timestamp }, func(rec *record.Record) bool {
-			if !hit.found || rec.Timestamp > hit.timestamp {
-				hit.offset, hit.timestamp, hit.found = rec.Offset, rec.Timestamp, true
+	locate := func() (metadata.Slice, bool, error) { return r.view.MaxTimestamp(p, nil) }
+	err := r.search(ctx, p, locate, &hit, func(s metadata.Slice) (bool, error) {
+		// Mostly the first slice has it. What a slice claims may lie below the log start, though, or its header said too much: then
+		// the next best has its turn, until none claims more than was found, or as much further ahead.
+		seen := map[record.Offset]bool{}
+		for {
+			if top := sliceMaxTimestamp(&s); hit.found && (top < hit.timestamp || top == hit.timestamp && s.Base > hit.offset) {
+				return true, nil
 			}
-			return true
-		})
-		return hit.found, err
+			better := func(rec *record.Record) bool {
+				return !hit.found || rec.Timestamp > hit.timestamp || rec.Timestamp == hit.timestamp && rec.Offset < hit.offset
+			}
+			err := r.scan(ctx, &s, hit.from, func(newest int64) bool { return !hit.found || newest >= hit.timestamp }, func(rec *record.Record) bool {
+				if better(rec) {
+					hit.offset, hit.timestamp, hit.found = rec.Offset, rec.Timestamp, true
+				}
+				return true
+			})
+			if err != nil {
+				return false, err
+			}
+			seen[s.Base] = true
+			var ok bool
+			if s, ok, err = r.view.MaxTimestamp(p, seen); err != nil || !ok {
+				return hit.found, err
+			}
+		}
 	})
 	return hit.offset, hit.timestamp, err
 }

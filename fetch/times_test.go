@@ -1,7 +1,12 @@
 package fetch
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/bargedata/barge/metadata"
@@ -79,5 +84,130 @@ func TestOffsetForTimeGoesPastHeadersThatLie(t *testing.T) {
 		if offset, _, err := r.OffsetForTime(t.Context(), w.part(0), ts); offset != want || err != nil {
 			t.Errorf("time %d: offset %d, %v; want %d", ts, offset, err, want)
 		}
+	}
+}
+
+// inline is a store that also answers for objects in log entries.
+type inline struct {
+	*counting
+	objects map[string][]byte
+}
+
+func (s inline) GetRange(ctx context.Context, key string, pos, length int64) ([]byte, error) {
+	if body, ok := s.objects[key]; ok {
+		return body[pos : pos+length], nil
+	}
+	return s.counting.GetRange(ctx, key, pos, length)
+}
+
+// Timestamps in any order, stamped by the producer or on arrival, in objects, log entries and files, with log starts anywhere: every
+// lookup by time answers what walking over all records does.
+func TestLookupsByTimeEqualAWalkOverAllRecords(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 77))
+		w := newWorld(t, 1)
+		apply[metadata.SealSessionResult](w, metadata.SealSession{Session: w.session})
+		w.session = apply[metadata.OpenSessionResult](w, metadata.OpenSession{Agent: metadata.AgentInfo{Level: metadata.MaxLevel}}).Session
+		apply[metadata.RaiseLevelResult](w, metadata.RaiseLevel{Level: metadata.MaxLevel})
+		store := inline{w.store, map[string][]byte{}}
+		r, err := New(DefaultConfig(), w.view, store, OpenParquet, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, now, compacted, start := w.part(0), int64(1000), record.Offset(0), record.Offset(0)
+		for step := range 12 {
+			var list []record.Batch
+			for range 1 + rng.IntN(3) {
+				list = append(list, randomBatch(w, rng, &now))
+			}
+			if rng.IntN(2) == 0 {
+				w.commit(map[int32][]record.Batch{0: list})
+			} else {
+				w.commitInline(list, store.objects)
+			}
+			bounds, err := w.view.Bounds(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rng.IntN(3) == 0 && compacted < bounds.HighWatermark {
+				w.compact(fmt.Sprintf("tables/t/_data/%d", step), map[int32]record.Offset{0: compacted}, map[int32]record.Offset{0: bounds.HighWatermark}, nil)
+				compacted = bounds.HighWatermark
+			}
+			if rng.IntN(4) == 0 {
+				start = bounds.LogStart + record.Offset(rng.Int64N(int64(bounds.HighWatermark-bounds.LogStart)+1))
+				apply[metadata.DeleteRecordsResult](w, metadata.DeleteRecords{Moves: []metadata.LogStartMove{{Partition: p, To: start}}})
+				compacted = max(compacted, start)
+			}
+			var live []record.Record
+			for _, rec := range w.produced[0] {
+				if rec.Offset >= start {
+					live = append(live, rec)
+				}
+			}
+			for range 10 {
+				ts := now - 300 + rng.Int64N(400)
+				if rng.IntN(10) == 0 {
+					ts = rng.Int64N(now)
+				}
+				offset, at, err := r.OffsetForTime(t.Context(), p, ts)
+				if want, wantAt := reference(live, ts); err != nil || offset != want || at != wantAt {
+					t.Fatalf("seed %d step %d: time %d, log from %d: offset %d, timestamp %d, %v; want %d, %d", seed, step, ts, start, offset, at, err, want, wantAt)
+				}
+			}
+			want, wantAt := NoOffset, NoTimestamp
+			for _, rec := range live {
+				if want == NoOffset || rec.Timestamp > wantAt {
+					want, wantAt = rec.Offset, rec.Timestamp
+				}
+			}
+			if offset, at, err := r.OffsetOfMaxTimestamp(t.Context(), p); err != nil || offset != want || at != wantAt {
+				t.Fatalf("seed %d step %d: largest timestamp, log from %d: offset %d, timestamp %d, %v; want %d, %d", seed, step, start, offset, at, err, want, wantAt)
+			}
+		}
+	}
+}
+
+// randomBatch has timestamps around now, in no order, or that of its arrival.
+func randomBatch(w *world, rng *rand.Rand, now *int64) record.Batch {
+	w.tb.Helper()
+	*now += rng.Int64N(100)
+	stamped := rng.IntN(4) == 0
+	codec := []record.Codec{record.None, record.Zstd, record.LZ4}[rng.IntN(3)]
+	var records []record.Record
+	for range 1 + rng.IntN(6) {
+		rec := record.Record{Offset: w.next[0] + record.Offset(len(records)), Timestamp: *now - 50 + rng.Int64N(100)}
+		switch rng.IntN(30) {
+		case 0:
+			rec.Timestamp = -1
+		case 1:
+			rec.Timestamp += 200
+		}
+		if stamped {
+			rec.Timestamp, rec.TimestampType = *now, record.LogAppendTime
+		}
+		records = append(records, rec)
+	}
+	b := w.batchOf(0, codec, records)
+	if stamped {
+		var err error
+		if b, err = record.StampLogAppendTime(slices.Clone(b.Bytes()), *now); err != nil {
+			w.tb.Fatal(err)
+		}
+	}
+	return b
+}
+
+// commitInline commits the batches in a log entry; objects learns where they lie.
+func (w *world) commitInline(list []record.Batch, objects map[string][]byte) {
+	w.tb.Helper()
+	_, body := w.layOut(map[int32][]record.Batch{0: list})
+	c := w.laidOut[0]
+	w.laidOut = nil
+	c.Key, c.Inline = "", body
+	e := metadata.Entry{Seq: w.view.Applied(), Term: 1, Time: int64(w.view.Applied()), Commands: []metadata.Command{c}}
+	metadata.EncodeEntry(e)
+	e.EachInline(func(key string, body []byte) { objects[key] = body })
+	if res, ok := w.view.Apply(e)[0].(metadata.CommitObjectResult); !ok || res.Err != nil {
+		w.tb.Fatalf("%+v", res)
 	}
 }

@@ -72,9 +72,9 @@ func (v *View) LocateTime(p record.Partition, ts int64) (Slice, bool, error) {
 	return Slice{}, false, nil
 }
 
-// MaxTimestamp returns the first of the slices of p with the largest timestamp, false when p holds no record.
-// ErrUnknownTopic.
-func (v *View) MaxTimestamp(p record.Partition) (Slice, bool, error) {
+// MaxTimestamp returns the first of the slices of p with the largest timestamp, but for those whose base is in seen, which may be nil;
+// false when there is none. The record that has the timestamp may lie below the log start. ErrUnknownTopic.
+func (v *View) MaxTimestamp(p record.Partition, seen map[record.Offset]bool) (Slice, bool, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	_, part := v.state.partition(p)
@@ -84,12 +84,12 @@ func (v *View) MaxTimestamp(p record.Partition) (Slice, bool, error) {
 	file, run := -1, -1
 	var top int64
 	for i := range part.files {
-		if ts := part.files[i].filePart().MaxTimestamp; file < 0 || ts > top {
+		if ts := part.files[i].filePart().MaxTimestamp; (file < 0 || ts > top) && !seen[part.files[i].base] {
 			file, top = i, ts
 		}
 	}
 	for i := range part.runs {
-		if ts := part.runs[i].maxTime; file < 0 && run < 0 || ts > top {
+		if ts := part.runs[i].maxTime; (file < 0 && run < 0 || ts > top) && !seen[part.runs[i].base] {
 			run, top = i, ts
 		}
 	}

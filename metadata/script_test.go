@@ -743,7 +743,7 @@ func (s *script) locateTime(d *datadriven.TestData, p record.Partition) string {
 		d.ScanArgs(s.t, "since", &ts)
 		sl, ok, err = s.view.LocateTime(p, ts)
 	} else {
-		sl, ok, err = s.view.MaxTimestamp(p)
+		sl, ok, err = s.view.MaxTimestamp(p, nil)
 	}
 	switch {
 	case err != nil:
