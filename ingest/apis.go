@@ -18,6 +18,7 @@ const (
 	keyAPIVersions                int16 = 18
 	keyCreateTopics               int16 = 19
 	keyDeleteTopics               int16 = 20
+	keyDeleteRecords              int16 = 21
 	keyInitProducerID             int16 = 22
 	keyOffsetForLeaderEpoch       int16 = 23
 	keyDescribeConfigs            int16 = 32
@@ -29,6 +30,7 @@ const (
 	keyListPartitionReassignments int16 = 46
 	keyOffsetDelete               int16 = 47
 	keyDescribeCluster            int16 = 60
+	keyDescribeProducers          int16 = 61
 	keyConsumerHeartbeat          int16 = 68
 	keyConsumerDescribe           int16 = 69
 	keyListConfigResources        int16 = 74
@@ -48,7 +50,7 @@ type api struct {
 //
 // Low ends that look odd are there for librdkafka, which judges a broker by them: with Produce from 3 it drops gzip,
 // snappy and lz4 silently (KAFKA-18659), with FindCoordinator from 1 its groups hang without an error.
-func apis() [31]api {
+func apis() [33]api {
 	return [...]api{
 		{keyProduce, 0, 13, 3, 9},
 		{keyFetch, 4, 17, 4, 12},
@@ -66,6 +68,7 @@ func apis() [31]api {
 		{keyAPIVersions, 0, 5, 0, 3},
 		{keyCreateTopics, 0, 7, 0, 5},
 		{keyDeleteTopics, 0, 6, 0, 4},
+		{keyDeleteRecords, 0, 2, 0, 2},
 		{keyInitProducerID, 0, 5, 0, 2},
 		{keyOffsetForLeaderEpoch, 0, 4, 0, 4},
 		{keyDescribeConfigs, 0, 4, 0, 4},
@@ -77,6 +80,7 @@ func apis() [31]api {
 		{keyListPartitionReassignments, 0, 0, 0, 0},
 		{keyOffsetDelete, 0, 0, 0, newest},
 		{keyDescribeCluster, 0, 2, 0, 0},
+		{keyDescribeProducers, 0, 0, 0, 0},
 		{keyConsumerHeartbeat, 0, 1, 0, 0},
 		{keyConsumerDescribe, 0, 1, 0, 0},
 		{keyListConfigResources, 0, 1, 0, 0},

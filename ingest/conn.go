@@ -362,7 +362,7 @@ func (c *conn) start(req *request) (goOn bool) {
 			c.carryOut(req, r)
 		})
 		return true
-	case keyListOffsets, keyOffsetForLeaderEpoch, keyInitProducerID, keyDeleteTopics:
+	case keyListOffsets, keyOffsetForLeaderEpoch, keyInitProducerID, keyDeleteTopics, keyDeleteRecords, keyDescribeProducers:
 		// Kafka would carry these out after the Produce requests before them; the answer may depend on it.
 		c.awaitProduces()
 	}

@@ -23,12 +23,15 @@ type fakeCluster struct {
 	mu      sync.Mutex
 	topics  map[string]metadata.Topic
 	log     map[record.Partition][]stored
+	starts  map[record.Partition]record.Offset
 	nextID  int64
 	grown   chan struct{} // closed and replaced at each change
 	calls   int           // of Append
 	commits []metadata.Command
 	turns   []uint64 // of Fetch
 	level   uint32   // of the log
+
+	producers []metadata.ActiveProducer // of every partition
 
 	// hold, if set, is asked before each Append's batches get their offsets; the Append is committed when it returns.
 	hold func(call int)
@@ -47,7 +50,7 @@ type stored struct {
 
 func newFakeCluster(topics ...metadata.Topic) *fakeCluster {
 	f := &fakeCluster{
-		topics: make(map[string]metadata.Topic), log: make(map[record.Partition][]stored), grown: make(chan struct{}),
+		topics: make(map[string]metadata.Topic), log: make(map[record.Partition][]stored), starts: make(map[record.Partition]record.Offset), grown: make(chan struct{}),
 		nextID: 1000, level: 4,
 	}
 	for _, t := range topics {
@@ -128,7 +131,13 @@ func (f *fakeCluster) bounds(p record.Partition) metadata.Bounds {
 		last := l[len(l)-1]
 		end = last.base + record.Offset(last.batch.OffsetCount())
 	}
-	return metadata.Bounds{LastStable: end, HighWatermark: end}
+	return metadata.Bounds{LogStart: f.starts[p], LastStable: end, HighWatermark: end}
+}
+
+func (f *fakeCluster) Producers(record.Partition) ([]metadata.ActiveProducer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.producers, nil
 }
 
 func (f *fakeCluster) Do(_ context.Context, cmd metadata.Command) (metadata.Result, error) {
@@ -182,6 +191,21 @@ func (f *fakeCluster) Do(_ context.Context, cmd metadata.Command) (metadata.Resu
 			return metadata.CreatePartitionsResult{Topic: t}, nil
 		}
 		return metadata.CreatePartitionsResult{Err: metadata.ErrUnknownTopic}, nil
+	case metadata.DeleteRecords:
+		res := metadata.DeleteRecordsResult{}
+		for _, m := range cmd.Moves {
+			b, to := f.bounds(m.Partition), m.To
+			if to == metadata.ToHighWatermark {
+				to = b.HighWatermark
+			}
+			if to > b.HighWatermark {
+				res.Moves = append(res.Moves, metadata.LogStartResult{Err: metadata.ErrOffsetOutOfRange, LogStart: b.LogStart})
+				continue
+			}
+			f.starts[m.Partition] = max(to, b.LogStart)
+			res.Moves = append(res.Moves, metadata.LogStartResult{LogStart: f.starts[m.Partition]})
+		}
+		return res, nil
 	case metadata.AllocateProducerIDs:
 		first := f.nextID
 		f.nextID += int64(cmd.Count)
@@ -264,7 +288,7 @@ func (f *fakeCluster) Fetch(ctx context.Context, req fetch.Request) fetch.Respon
 func (f *fakeCluster) read(req fetch.Request) (resp fetch.Response, size int) {
 	for _, p := range req.Partitions {
 		out := fetch.PartitionResponse{Bounds: f.bounds(p.Partition)}
-		if p.Offset > out.Bounds.HighWatermark {
+		if p.Offset > out.Bounds.HighWatermark || p.Offset < out.Bounds.LogStart {
 			out.Err = metadata.ErrOffsetOutOfRange
 		}
 		for _, s := range f.log[p.Partition] {

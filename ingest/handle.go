@@ -102,6 +102,10 @@ func (s *Server) dispatch(ctx context.Context, c *conn, req *request, msg kmsg.R
 		return s.createTopics(ctx, msg)
 	case *kmsg.DeleteTopicsRequest:
 		return s.deleteTopics(ctx, msg)
+	case *kmsg.DeleteRecordsRequest:
+		return s.deleteRecords(ctx, msg)
+	case *kmsg.DescribeProducersRequest:
+		return s.describeProducers(ctx, msg)
 	case *kmsg.InitProducerIDRequest:
 		return s.initProducerID(ctx, msg)
 	case *kmsg.DescribeConfigsRequest:

@@ -73,10 +73,13 @@ func startAgents(t *testing.T, n int, change func(i int, cfg *ingest.Config, dep
 	inner, stopInner := context.WithCancel(context.Background())
 	run(inner, "sequencer", sequencer.Run)
 	<-sequencer.Ready()
-	res, err := sequencer.Do(ctx, metadata.OpenSession{})
+	res, err := sequencer.Do(ctx, metadata.OpenSession{Agent: metadata.AgentInfo{Level: metadata.MaxLevel}})
 	opened, ok := res.(metadata.OpenSessionResult)
 	if err != nil || !ok {
 		t.Fatal(res, err)
+	}
+	if raised, err := metadata.Ask[metadata.RaiseLevelResult](ctx, sequencer, metadata.RaiseLevel{Level: metadata.MaxLevel}); err != nil || raised.Err != nil {
+		t.Fatal(raised, err)
 	}
 
 	noFiles := func(context.Context, fetch.RangeGetter, string, int64) (fetch.FileReader, error) {
@@ -368,6 +371,46 @@ func TestOffsetsByTimeAreExact(t *testing.T) {
 	end, err := admin.ListEndOffsets(t.Context(), "times")
 	if o, _ := end.Lookup("times", 0); err != nil || o.Offset != 50 {
 		t.Errorf("end %d, %v; want 50", o.Offset, err)
+	}
+}
+
+// A consumer that stands below a deleted start goes on from the new one; an idempotent producer is known as before, and hears the start.
+func TestClientsGoOnAfterADeletionOfRecords(t *testing.T) {
+	addr := startAgent(t, nil)
+	createTopic(t, addr, "cut", 1, nil)
+	cl := client(t, addr, kgo.DefaultProduceTopic("cut"))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	produce := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if err := cl.ProduceSync(ctx, &kgo.Record{Value: []byte(fmt.Sprint(i))}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	produce(0, 5)
+	adm := kadm.NewClient(cl)
+	res, err := adm.DeleteRecords(ctx, kadm.Offsets{"cut": {0: {Topic: "cut", Partition: 0, At: 4}}})
+	if r, _ := res.Lookup("cut", 0); err != nil || r.Err != nil || r.LowWatermark != 4 {
+		t.Fatal(err, r)
+	}
+	fresh := consume(t, addr, "cut", 1)
+	if len(fresh) != 1 || fresh[0].Offset != 4 {
+		t.Errorf("a new consumer starts at %d, want 4", fresh[0].Offset)
+	}
+	late := client(t, addr, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"cut": {0: kgo.NewOffset().At(1)}}), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	f := late.PollFetches(ctx)
+	if records := f.Records(); f.Err() != nil || len(records) != 1 || records[0].Offset != 4 {
+		t.Errorf("a consumer that stood at 1 got %v, %v; want to go on from 4", records, f.Err())
+	}
+	produce(5, 7)
+	if got := consume(t, addr, "cut", 3); got[2].Offset != 6 || string(got[2].Value) != "6" {
+		t.Errorf("after the deletion: %d %q, want 6", got[2].Offset, got[2].Value)
+	}
+	producers, err := adm.DescribeProducers(ctx, kadm.TopicsSet{"cut": {0: {}}})
+	if p := producers["cut"].Partitions[0]; err != nil || p.Err != nil || len(p.ActiveProducers) != 1 || p.ActiveProducers.Sorted()[0].LastSequence != 6 {
+		t.Errorf("%v, %+v: want one producer at sequence 6", err, p)
 	}
 }
 

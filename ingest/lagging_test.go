@@ -114,6 +114,9 @@ func TestATopicMadeElsewhereExists(t *testing.T) {
 		"OffsetForLeaderEpoch": func(w *wire) int16 {
 			return ask[*kmsg.OffsetForLeaderEpochResponse](w, epochOf("made")).Topics[0].Partitions[0].ErrorCode
 		},
+		"DeleteRecords": func(w *wire) int16 {
+			return ask[*kmsg.DeleteRecordsResponse](w, recordsUpTo("made", 0)).Topics[0].Partitions[0].ErrorCode
+		},
 		"DeleteTopics": func(w *wire) int16 {
 			return ask[*kmsg.DeleteTopicsResponse](w, deletionOf("made")).Topics[0].ErrorCode
 		},

@@ -4,15 +4,15 @@ package ingest
 type kind uint8
 
 const (
-	fixed         kind = iota // size bytes
-	text                      // string
-	nullableText              // string or null
-	blob                      // bytes
-	array                     // of structs: each element ends in a tag section in flexible versions
-	nullableArray             // the same, or null
-	list                      // of primitives: no tag sections
-	nullableList              // the same, or null
-	nullableStruct            // one struct or null, told apart by a byte
+	fixed          kind = iota // size bytes
+	text                       // string
+	nullableText               // string or null
+	blob                       // bytes
+	array                      // of structs: each element ends in a tag section in flexible versions
+	nullableArray              // the same, or null
+	list                       // of primitives: no tag sections
+	nullableList               // the same, or null
+	nullableStruct             // one struct or null, told apart by a byte
 )
 
 // field is one field of a request, present in versions [from, to].
@@ -91,6 +91,8 @@ func schemaOf(key int16) ([]field, bool) {
 			i32(), boolean().since(1)), true
 	case keyDeleteTopics:
 		return fields(listOf(str()).until(5), structs(nstr(), uuid()).since(6), i32()), true
+	case keyDeleteRecords:
+		return fields(structs(str(), structs(i32(), i64())), i32()), true
 	case keyInitProducerID:
 		return fields(nstr(), i32(), i64().since(3), i16().since(3)), true
 	case keyOffsetForLeaderEpoch:
@@ -125,6 +127,8 @@ func schemaOf(key int16) ([]field, bool) {
 		return fields(listOf(str())), true
 	case keyDescribeCluster:
 		return fields(boolean(), i8().since(1), boolean().since(2)), true
+	case keyDescribeProducers:
+		return fields(structs(str(), listOf(i32()))), true
 	default:
 		return nil, false
 	}

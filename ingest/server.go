@@ -28,6 +28,7 @@ type View interface {
 	TopicByID(id record.TopicID) (metadata.Topic, bool)
 	Topics() []metadata.Topic // by name
 	Bounds(p record.Partition) (metadata.Bounds, error)
+	Producers(p record.Partition) ([]metadata.ActiveProducer, error)
 	PartitionBytes(p record.Partition) (int64, error) // that a partition takes in the store
 	Clash(name string) (other string, found bool)     // a topic that differs from name in '.' and '_' alone
 	Level() uint32                                    // of the log

@@ -29,6 +29,12 @@ func (t Topic) deletes() bool {
 	return !ok || slices.ContainsFunc(strings.Split(policy, ","), func(p string) bool { return strings.TrimSpace(p) == "delete" })
 }
 
+// MayDeleteRecords reports whether records may be deleted on request: not of a topic that is only compacted. Source: Apache Kafka,
+// Partition.deleteRecordsOnLeader.
+func (t Topic) MayDeleteRecords() bool {
+	return t.deletes() || strings.TrimSpace(t.Configs[configCleanupPolicy]) == "" // KIP-1072: neither
+}
+
 // limit reads a config of which every negative number means that there is no limit.
 func (t Topic) limit(name string, fallback int64) int64 {
 	v, ok := t.Configs[name]
