@@ -135,6 +135,44 @@ func TestAGroupGoesOnWhereItPrintedLast(t *testing.T) {
 	}
 }
 
+func TestRecordsAreDeletedOnAnyKafka(t *testing.T) {
+	brokers := otherKafka(t)
+	run := func(args ...string) result { return barge(t, nil, append(args, "--brokers", brokers)...) }
+	must(t, run("topic", "create", "cut", "--partitions", "2"))
+	must(t, barge(t, strings.NewReader("1\n2\n3\n4\n5\n"), "produce", "cut", "--brokers", brokers, "--partition", "0"))
+	must(t, barge(t, strings.NewReader("6\n7\n"), "produce", "cut", "--brokers", brokers, "--partition", "1"))
+	if r := must(t, run("topic", "delete-records", "cut", "--before", "3", "--partition", "0")); strings.Join(strings.Fields(r.out), " ") != "PARTITION LOG-START 0 3" {
+		t.Errorf("told %q", r.out)
+	}
+	if got := must(t, run("consume", "cut", "--exit-at-end")).out; !strings.Contains(got, "4\n5\n") || strings.Contains(got, "3\n") {
+		t.Errorf("consumed %q", got)
+	}
+	var rows []struct {
+		Topic     string
+		Partition int32
+		LogStart  int64 `json:"log_start_offset"`
+	}
+	r := must(t, run("topic", "delete-records", "cut", "--before", "end", "-o", "json"))
+	if err := json.Unmarshal([]byte(r.out), &rows); err != nil || len(rows) != 2 || rows[0].LogStart != 5 || rows[1].LogStart != 2 {
+		t.Errorf("told %s (%v)", r.out, err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"cut", "--before", "99", "--partition", "1"}, 1, "partition 1: OFFSET_OUT_OF_RANGE"},
+		{[]string{"cut", "--before", "soon"}, 2, "want an offset, or end"},
+		{[]string{"cut"}, 2, "want an offset, or end"},
+		{[]string{"cut", "--before", "1", "--partition", "2"}, 2, "has 2 partitions"},
+		{[]string{"nowhere", "--before", "1"}, 1, "does not exist"},
+	} {
+		if r := run(append([]string{"topic", "delete-records"}, c.args...)...); r.code != c.code || !strings.Contains(r.err, c.want) {
+			t.Errorf("%v: status %d, %s; want %d, %s", c.args, r.code, r.err, c.code, c.want)
+		}
+	}
+}
+
 func TestTopicsOfAnyKafka(t *testing.T) {
 	brokers := otherKafka(t)
 	run := func(args ...string) result { return barge(t, nil, append(args, "--brokers", brokers)...) }

@@ -18,7 +18,7 @@ import (
 
 func (a *app) topicCommand() *cobra.Command {
 	return group("topic", "List, describe, create and delete topics, on any Kafka",
-		a.topicListCommand(), a.topicDescribeCommand(), a.topicCreateCommand(), a.topicDeleteCommand())
+		a.topicListCommand(), a.topicDescribeCommand(), a.topicCreateCommand(), a.topicDeleteCommand(), a.topicDeleteRecordsCommand())
 }
 
 // topicVerb makes a verb that gets an admin client.
