@@ -224,7 +224,7 @@ func (a *agent) serve() error {
 	a.batches = newBatches(a, batcherConfig)
 	workConfig := compactor.DefaultConfig()
 	workConfig.Session, workConfig.Cluster, workConfig.ReadAhead = a.session, cluster, 1
-	workConfig.ReleaseGrace = releaseGrace
+	workConfig.ReleaseGrace, workConfig.Retention = releaseGrace, retention
 	workConfig.Sweep = compactor.SweepTimes{Again: sweepAgain, Last: sweepLast, Open: sweepOpen}
 	workConfig.Limits = a.w.profile.limits
 	workConfig.Limits.Interval = a.w.profile.interval

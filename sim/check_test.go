@@ -234,8 +234,11 @@ func TestCheckEndsAndUnseenFind(t *testing.T) {
 
 func TestCheckReadsFinds(t *testing.T) {
 	fine := []StoreRead{
-		{Zone: "a", Agent: 1, Key: "k", Len: 5}, {Zone: "b", Agent: 2, Key: "k", Len: 5}, {Zone: "a", Agent: 3, Key: "k", Pos: 5, Len: 5},
-		{Zone: "a", Agent: 3, Key: "l", Len: 5}, {AtEnd: true, Zone: "a", Agent: 3, Key: "k", Len: 5},
+		{Zone: "a", Agent: 1, Key: "k", Len: 5},
+		{Zone: "b", Agent: 2, Key: "k", Len: 5},
+		{Zone: "a", Agent: 3, Key: "k", Pos: 5, Len: 5},
+		{Zone: "a", Agent: 3, Key: "l", Len: 5},
+		{AtEnd: true, Zone: "a", Agent: 3, Key: "k", Len: 5},
 	}
 	faulty := append(fine[:len(fine):len(fine)], StoreRead{Zone: "a", Agent: 4, Key: "k", Pos: 5, Len: 5})
 	expect(t, "an object that is read twice in a zone", CheckReads(fine), CheckReads(faulty), "zone", "agent 4 read 5 bytes at 5 of k")
@@ -245,5 +248,87 @@ func TestCheckSharesFinds(t *testing.T) {
 	fine := []Shared{{Work: "sweep", Agents: []int{1}}, {Work: "spans/1", Agents: []int{2}}}
 	for name, agents := range map[string][]int{"work that two do": {1, 2}, "work that nobody does": nil} {
 		expect(t, name, CheckShares(fine), CheckShares(append(fine[:2:2], Shared{Work: "x", Agents: agents})), "upkeep", "x is done by the agents")
+	}
+}
+
+func TestCheckStartsFinds(t *testing.T) {
+	topic := part(0).Topic
+	plain := func() *History {
+		return &History{
+			Starts: StartHistory{
+				Moved: []StartMoved{
+					{Partition: part(0), Step: 10, From: 0, To: 5, Wanted: 5, CompactedEnd: 3, KeepMillis: -1},
+					{Partition: part(0), Step: 20, From: 5, To: 8, Wanted: retained, CompactedEnd: 9, EntryTime: 2000, KeepMillis: 100},
+				},
+				Told: []StartTold{{Agent: 1, Step: 12, Partition: part(0), LogStart: 5}},
+			},
+			Kafka: KafkaHistory{
+				Polled: []Polled{
+					{Agent: 1, Step: 11, Partition: part(0), From: 2, LogStart: 5, LogEnd: 9, OutOfRange: true},
+					{Agent: 2, Step: 12, Partition: part(0), From: 2, LogStart: 0, LogEnd: 9}, // its View is behind
+					{Agent: 1, Step: 25, Partition: part(0), From: 8, LogStart: 8, LogEnd: 9},
+				},
+				Looked: []Looked{{Agent: 1, Began: 13, Ended: 14, Partition: part(0), LogStart: 5, LogEnd: 9}},
+				AtRest: []AtRest{{Agent: 1, Step: 30, Partition: part(0), LogStart: 8, LogEnd: 9}},
+				Final:  []FinalLog{{Partition: part(0), LogStart: 8, LogEnd: 9}, {Partition: part(1)}},
+			},
+			Tables: []TableHistory{{ID: topic, Files: map[string][]Row{"f": {
+				{Offset: 5, Value: "a at 1800"}, {Offset: 7, Value: `b at 1899 key "k"`}, {Offset: 8, Value: "c at 1950"}, {Partition: 1, Offset: 6, Value: "d at 1999"},
+			}}}},
+		}
+	}
+	for _, c := range []struct {
+		name, text string
+		change     func(h *History)
+	}{
+		{"a start that goes back", "went back from 8 to 6", func(h *History) {
+			h.Starts.Moved = append(h.Starts.Moved, StartMoved{Partition: part(0), Step: 40, From: 8, To: 6, Wanted: 8, KeepMillis: -1})
+		}},
+		{"a start nobody asked for", "was to start at 4, and starts at 5", func(h *History) { h.Starts.Moved[0].Wanted = 4 }},
+		{"retention of what is not compacted", "beyond its compacted end", func(h *History) { h.Starts.Moved[1].CompactedEnd = 7 }},
+		{"retention too early", "was retained for 100 ms of 100", func(h *History) { h.Tables[0].Files["f"][1].Value = "b at 1900" }},
+		{"a start that is not there yet", "starts at 5, and it starts at 0", func(h *History) { h.Kafka.Polled[0].Step = 9 }},
+		{"a start taken back", "took the start of", func(h *History) { h.Kafka.Polled[2].LogStart = 4 }},
+		{"out of range above the start", "offset 5 is out of range", func(h *History) { h.Kafka.Polled[0].From = 5 }},
+		{"a look at a start that is not there yet", "starts at 8, and it starts at 5", func(h *History) { h.Kafka.Looked[0].LogStart = 8 }},
+		{"a look that misses an answer", "after agent 1 had answered", func(h *History) { h.Kafka.Looked[0].LogStart = 4 }},
+		{"an agent that is behind at rest", "when all is at rest", func(h *History) { h.Kafka.AtRest[0].LogStart = 5 }},
+		{"an end elsewhere", "starts at 5 in the end", func(h *History) { h.Kafka.Final[0].LogStart = 5 }},
+		{"an end without any entry", "starts at 1 in the end", func(h *History) { h.Kafka.Final[1].LogStart = 1 }},
+	} {
+		faulty := plain()
+		c.change(faulty)
+		expect(t, c.name, CheckStarts(plain()), CheckStarts(faulty), "starts", c.text)
+	}
+}
+
+func TestCheckTablesKnowsWhatWasDeleted(t *testing.T) {
+	plain := func() []TableHistory {
+		return []TableHistory{{
+			Topic: "t", Keeps: true, Ends: []record.Offset{6},
+			Versions: []TableVersion{{Version: 0, Files: []string{"f"}, Ends: map[int32]record.Offset{0: 2}}, {Version: 1, Files: []string{"f", "g"}, Ends: map[int32]record.Offset{0: 6}}},
+			Files:    map[string][]Row{"f": {{Offset: 0, Value: "a"}, {Offset: 1, Value: "b"}}, "g": {{Offset: 4, Value: "e"}, {Offset: 5, Value: "f"}}},
+			Logs:     map[int32]*FinalLog{0: {LogStart: 5, LogEnd: 6, Records: []Seen{{5, "f"}}}},
+			Moved:    []StartMoved{{From: 0, To: 4, CompactedEnd: 2}, {From: 4, To: 5, CompactedEnd: 6}},
+		}}
+	}
+	for _, c := range []struct {
+		name, text string
+		change     func(h *TableHistory)
+	}{
+		{"deleted and in the table", "holds offset 3 of partition 0, which was deleted", func(h *TableHistory) {
+			h.Files["g"] = append(h.Files["g"], Row{Offset: 3, Value: "d"})
+		}},
+		{"compacted, deleted, and not in the table", "lacks offset 1", func(h *TableHistory) { h.Files["f"] = h.Files["f"][:1] }},
+		{"retained and not in the table", "lacks offset 4", func(h *TableHistory) { h.Files["g"] = h.Files["g"][1:] }},
+	} {
+		faulty := plain()
+		c.change(&faulty[0])
+		expect(t, c.name, CheckTables(plain()), CheckTables(faulty), "table", c.text)
+	}
+	plainFiles := plain()
+	plainFiles[0].Keeps, plainFiles[0].Versions, plainFiles[0].Pending = false, nil, []string{"g"}
+	if bad := CheckTables(plainFiles); len(bad) > 0 {
+		t.Errorf("a topic without a table keeps nothing below its start: %v", bad)
 	}
 }

@@ -66,7 +66,7 @@ func (k *kafkaCheck) finals() {
 func (k *kafkaCheck) polls() {
 	for i := range k.h.Polled {
 		p := &k.h.Polled[i]
-		if p.OutOfRange {
+		if p.OutOfRange && p.From >= p.LogStart {
 			k.say("consumer %d was told that %s offset %d is out of range [%d, %d]", p.Consumer, p.Partition, p.From, p.LogStart, p.LogEnd)
 		}
 		if p.OutOfRange || p.Failed {

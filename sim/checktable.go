@@ -9,7 +9,8 @@ import (
 
 // CheckTables holds tables against the logs they are made of: versions are dense; each holds exactly the rows that its progress
 // covers, each once (I7), and no progress retreats; the newest one and the files that wait for it hold everything below the
-// compacted ends, each offset in one row, and every row is the record of that offset (I10). What is above a compacted end lies in
+// compacted ends, each offset in one row, and every row is the record of that offset (I10). What was deleted before it was compacted is
+// in none, and what was deleted or retained later is in a table all the same. What is above a compacted end lies in
 // runs, which CheckKafka has read.
 func CheckTables(tables []TableHistory) []Violation {
 	var bad []Violation
@@ -62,6 +63,8 @@ func (t *TableHistory) covers(files []string, end func(int32) record.Offset) str
 				seen[r.Partition] = at
 			}
 			switch value, ok := t.value(r.Partition, r.Offset); {
+			case skipped(t.Moved, r.Partition, r.Offset):
+				return text("holds offset %d of partition %d, which was deleted before it was compacted", r.Offset, r.Partition)
 			case at[r.Offset]:
 				return text("holds offset %d of partition %d twice", r.Offset, r.Partition)
 			case r.Offset >= end(r.Partition):
@@ -73,8 +76,12 @@ func (t *TableHistory) covers(files []string, end func(int32) record.Offset) str
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(t.Logs)) {
-		for o := t.Logs[p].LogStart; o < end(p); o++ {
-			if !seen[p][o] {
+		from := t.Logs[p].LogStart
+		if t.Keeps {
+			from = 0
+		}
+		for o := from; o < end(p); o++ {
+			if !seen[p][o] && !skipped(t.Moved, p, o) {
 				return text("lacks offset %d of partition %d, its progress is %d", o, p, end(p))
 			}
 		}

@@ -116,6 +116,9 @@ func (a *agent) fetch(p *poll) {
 		a.w.counts["records polled"] += len(records)
 	case errors.Is(res.Err, metadata.ErrOffsetOutOfRange):
 		polled.OutOfRange = true
+		if c.position == p.from && heard && p.from < res.Bounds.LogStart {
+			c.position = res.Bounds.LogStart // auto.offset.reset=earliest
+		}
 	default:
 		polled.Failed = true
 		if errors.Is(res.Err, objectstore.ErrNotFound) && !a.gone && !a.sealed {

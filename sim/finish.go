@@ -135,6 +135,9 @@ func (w *world) quiesce() {
 	if n := len(w.oracle.view.Released()); n > 0 {
 		w.flaw("rest", "%d released objects are still there", n)
 	}
+	if n := len(w.oracle.view.Expired(w.oracle.view.EntryTime(), record.TopicID{}, 1000)); n > 0 {
+		w.flaw("rest", "of %d topics something has expired and is still there", n)
+	}
 	if n := len(w.oracle.view.Tombstones()); n > 0 {
 		w.flaw("rest", "%d tombstones are still there", n)
 	}
@@ -146,7 +149,7 @@ func (w *world) rounds() int64 { return 3 + int64(len(w.oracle.view.Sessions()))
 // idle tells whether the newest State holds no background work.
 func (w *world) idle() bool {
 	v := w.oracle.view
-	return len(v.Pending()) == 0 && len(v.PendingTables(record.TopicID{}, 1000)) == 0 && len(v.Released()) == 0 && len(v.Tombstones()) == 0
+	return len(v.Expired(v.EntryTime(), record.TopicID{}, 1)) == 0 && len(v.Pending()) == 0 && len(v.PendingTables(record.TopicID{}, 1000)) == 0 && len(v.Released()) == 0 && len(v.Tombstones()) == 0
 }
 
 // readBack reads every partition through the last agent's own reader, and every table with the reader of Delta logs.
@@ -204,7 +207,7 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 // readTable reads all versions of a table and all files that they or State name.
 func (w *world) readTable(t metadata.Topic, logs map[record.Partition]*FinalLog) error {
 	ctx := w.ctx
-	h := TableHistory{Topic: t.Name, Files: map[string][]Row{}, Logs: map[int32]*FinalLog{}}
+	h := TableHistory{Topic: t.Name, ID: t.ID, Keeps: t.TableEnabled(), Files: map[string][]Row{}, Logs: map[int32]*FinalLog{}}
 	for i := range t.Partitions {
 		p := record.Partition{Topic: t.ID, Index: i}
 		end, err := w.oracle.view.CompactedEnd(p)
@@ -213,6 +216,11 @@ func (w *world) readTable(t metadata.Topic, logs map[record.Partition]*FinalLog)
 		}
 		h.Ends = append(h.Ends, end)
 		h.Logs[i] = logs[p]
+	}
+	for _, m := range w.hist.Starts.Moved {
+		if m.Partition.Topic == t.ID {
+			h.Moved = append(h.Moved, m)
+		}
 	}
 	named := map[string]bool{}
 	if t.TableEnabled() {
@@ -234,6 +242,22 @@ func (w *world) readTable(t metadata.Topic, logs map[record.Partition]*FinalLog)
 			return err
 		}
 		h.Files[f.Key] = rows
+	}
+	for _, v := range h.Versions {
+		for _, key := range v.Files {
+			if _, ok := h.Files[key]; ok {
+				continue // else it has left the log, and is the table's alone
+			}
+			page, err := w.witness.List(ctx, key, "", 1)
+			if err != nil || len(page) == 0 || page[0].Key != key {
+				continue // the checker tells that it can not be read
+			}
+			rows, err := w.rows(ctx, key, page[0].Size)
+			if err != nil {
+				return err
+			}
+			h.Files[key] = rows
+		}
 	}
 	w.hist.Tables = append(w.hist.Tables, h)
 	return nil

@@ -14,13 +14,14 @@ type History struct {
 	Tables  []TableHistory
 	Objects []ObjectEvent
 	States  []StateSeen
+	Starts  StartHistory
 	Reads   []StoreRead
 	Shared  []Shared
 }
 
 // Violation is one promise that was not kept.
 type Violation struct {
-	Checker string // log, kafka, table, objects, state, stale, unseen, zone, upkeep, stall, or rest: what should come to rest or not fail at all
+	Checker string // log, kafka, starts, table, objects, state, stale, unseen, zone, upkeep, stall, or rest: what should come to rest or not fail at all
 	Text    string
 }
 
@@ -154,6 +155,9 @@ type FinalLog struct {
 // TableHistory is one topic's table when all was over, with the versions it went through.
 type TableHistory struct {
 	Topic    string
+	ID       record.TopicID
+	Keeps    bool                // it is a table, and so keeps what has left the log
+	Moved    []StartMoved        // of its partitions
 	Versions []TableVersion      // as they lie in the log, version 0 first
 	Files    map[string][]Row    // every file a version or State names, by key
 	Pending  []string            // files in State whose add is not projected

@@ -30,12 +30,13 @@ type oracle struct {
 	state *metadata.State
 	// referenced holds every key that an entry has referred to so far.
 	referenced map[string]bool
+	marks      map[record.Partition]*marks
 	sealedAt   map[metadata.SessionID]int64 // world time
 	term       uint64                       // of the newest entry
 }
 
 func newOracle(w *world) *oracle {
-	return &oracle{w: w, view: metadata.NewView(), state: metadata.NewState(), referenced: map[string]bool{}, sealedAt: map[metadata.SessionID]int64{}}
+	return &oracle{w: w, view: metadata.NewView(), state: metadata.NewState(), referenced: map[string]bool{}, marks: map[record.Partition]*marks{}, sealedAt: map[metadata.SessionID]int64{}}
 }
 
 // open gives the oracle its own way to the store.
@@ -105,6 +106,9 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 			if r, ok := r.(metadata.ReplaceResult); ok && r.Err == nil {
 				for _, f := range c.Files {
 					o.refer(f.Key)
+					for _, p := range f.Parts {
+						o.marksOf(record.Partition{Topic: f.Topic, Index: p.Partition}).compacted = p.End
+					}
 				}
 				if c.Moved != nil {
 					o.refer(c.Moved.Key)
@@ -117,6 +121,25 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 		case metadata.Projected:
 			if r, ok := r.(metadata.ProjectedResult); ok && r.Err == nil {
 				o.w.counts["table versions projected"]++
+			}
+		case metadata.DeleteRecords:
+			if r, ok := r.(metadata.DeleteRecordsResult); ok && r.Err == nil {
+				for j, m := range c.Moves {
+					wanted := m.To
+					if m.To >= 0 {
+						wanted = max(m.To, o.marksOf(m.Partition).start)
+					}
+					if r.Moves[j].Err == nil {
+						o.startMoved(m.Partition, r.Moves[j].LogStart, wanted, e.Time, -1)
+					}
+				}
+			}
+		case metadata.ApplyRetention:
+			if r, ok := r.(metadata.ApplyRetentionResult); ok && r.Err == nil {
+				for _, m := range r.Moved {
+					t, _ := o.view.TopicByID(m.Partition.Topic)
+					o.startMoved(m.Partition, m.To, retained, o.view.EntryTime(), keepMillis(t))
+				}
 			}
 		case metadata.CommitHeld:
 			o.w.counts["batches judged later"] += len(c.Batches)

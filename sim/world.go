@@ -29,6 +29,7 @@ const (
 	sweepAgain    = 30 * time.Second
 	sweepLast     = 10 * time.Minute
 	sweepOpen     = 5 * time.Second
+	retention     = 10 * time.Second
 	maxSkew       = 2000     // milliseconds between two clocks and the store's, at most, either way
 	farSkew       = 3600_000 // the same, in some clusters
 )
@@ -61,6 +62,7 @@ type profile struct {
 	attempts       int // of a store call
 	uploads        int
 	commits        int
+	deletions      int // of records, one in so many steps
 	lostCommits    int // one answer to a commit in so many
 	slowAnswers    int // one answer of the store in so many
 	lateRequests   int // one request of a producer in so many
@@ -122,6 +124,8 @@ type world struct {
 	mute       bool  // clients do nothing at all
 	stalls     []int64
 	watch      *stallWatch // in a world of that kind
+
+	startRng *rand.Rand // of what moves log starts
 
 	hist       History
 	counts     map[string]int
@@ -192,6 +196,7 @@ func newWorld(cfg Config) *world {
 	if w.rng.IntN(3) == 0 {
 		w.wanted = append(w.wanted, wantedTopic{"plain", 1, map[string]string{"barge.table.enable": "false"}})
 	}
+	w.drawLogStarts()
 	if kind == Single {
 		w.boot()
 	} else {
@@ -304,6 +309,7 @@ func (w *world) turn() {
 	default:
 		w.succeed()
 	}
+	w.deleteRecords()
 	if w.rng.IntN(6) == 0 && w.client() {
 		return
 	}
@@ -642,6 +648,7 @@ func (w *world) stopAll() {
 func (w *world) judge() {
 	w.violations = append(w.violations, CheckLog(w.hist.Log, w.oracle.state.Next())...)
 	w.violations = append(w.violations, CheckKafka(&w.hist.Kafka)...)
+	w.violations = append(w.violations, CheckStarts(&w.hist)...)
 	w.violations = append(w.violations, CheckEnds(&w.hist.Kafka)...)
 	w.violations = append(w.violations, CheckUnseen(&w.hist.Kafka)...)
 	w.violations = append(w.violations, CheckTables(w.hist.Tables)...)

@@ -5,7 +5,7 @@ type mutant struct {
 	Name    string
 	Breaks  string // the promise that is not kept any more
 	Edits   []edit
-	Checker string // log, kafka, table, objects, state, stale, unseen, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
+	Checker string // log, kafka, starts, table, objects, state, stale, unseen, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
 	Seeds   int    // by which it must have been noticed
 	Kind    string // of worlds: single (also when empty), cluster, stall
 }
@@ -424,6 +424,27 @@ func mutants() []mutant {
 			"gone-and-not-looked-up", "who finds an object gone looks for its records where the log says they are now",
 			[]edit{{"fetch/fetch.go", "	if r.cfg.CatchUp != nil {", "	if r.cfg.CatchUp != nil && limit < 0 {"}},
 			"unseen", 2000, "cluster",
+		},
+		// Log starts.
+		{
+			"retention-half", "retention takes what is older than it may be, by the entry's time",
+			[]edit{{"metadata/retention.go", "now-ts <= r.ms", "now-ts <= r.ms/2"}},
+			"starts", 300, "",
+		},
+		{
+			"start-goes-back", "a log start never goes back",
+			[]edit{{"metadata/logstart.go", "case to > p.logStart:", "case to != p.logStart:"}},
+			"starts kafka objects", 300, "",
+		},
+		{
+			"deleted-rows-in-files", "what was deleted before it was compacted enters no file",
+			[]edit{{"compactor/job.go", "r.Offset >= from {", "r.Offset >= from || true {"}},
+			"table", 300, "",
+		},
+		{
+			"files-of-tables-released", "a file that leaves the log stays in its table",
+			[]edit{{"metadata/logstart.go", "case t.TableEnabled():", "case t.TableEnabled() && t.KeepsTable():"}},
+			"objects table", 300, "",
 		},
 	}
 }
