@@ -71,7 +71,9 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, req *kmsg.Incremen
 			}
 			changes = append(changes, change)
 		}
-		a.change = func(explicit map[string]string) (map[string]string, error) { return metadata.ChangeConfigs(explicit, changes) }
+		a.change = func(explicit map[string]string) (map[string]string, error) {
+			return metadata.ChangeConfigs(explicit, changes)
+		}
 	}
 	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
 	for i, v := range s.alterConfigs(ctx, keyIncrementalAlterConfigs, wanted, req.ValidateOnly) {
@@ -98,7 +100,9 @@ func (s *Server) replaceConfigs(ctx context.Context, req *kmsg.AlterConfigsReque
 			}
 			to[c.Name] = *c.Value
 		}
-		a.change = func(explicit map[string]string) (map[string]string, error) { return to, metadata.CheckChange(explicit, to) }
+		a.change = func(explicit map[string]string) (map[string]string, error) {
+			return to, metadata.CheckChange(explicit, to)
+		}
 	}
 	resp := kmsg.NewPtrAlterConfigsResponse()
 	for i, v := range s.alterConfigs(ctx, keyAlterConfigs, wanted, req.ValidateOnly) {

@@ -39,7 +39,7 @@ func (s *Server) deleteRecords(ctx context.Context, req *kmsg.DeleteRecordsReque
 			*answer = kmsg.NewDeleteRecordsResponseTopicPartition()
 			answer.Partition, answer.LowWatermark = p.Partition, noOffset
 			part := record.Partition{Topic: topics[i].ID, Index: p.Partition}
-			c := codeNone
+			var c code
 			switch {
 			case unknown[i] != nil:
 				c = codeOf(unknown[i])

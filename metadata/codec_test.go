@@ -86,7 +86,8 @@ func logStartCommands() Entry {
 	id := record.TopicID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	return Entry{Seq: 304, Term: 7, Time: 1_790_000_000_127, Commands: []Command{
 		DeleteRecords{Moves: []LogStartMove{
-			{Partition: record.Partition{Topic: id, Index: 3}, To: 1 << 40}, {Partition: record.Partition{Topic: id, Index: 1}, To: ToHighWatermark},
+			{Partition: record.Partition{Topic: id, Index: 3}, To: 1 << 40},
+			{Partition: record.Partition{Topic: id, Index: 1}, To: ToHighWatermark},
 			{Partition: record.Partition{Topic: record.TopicID{15: 9}}, To: 0},
 		}},
 		ApplyRetention{Topics: []record.TopicID{id, {15: 9}}},

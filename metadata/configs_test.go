@@ -168,7 +168,9 @@ func TestEveryKafkaConfigIsHere(t *testing.T) {
 
 func TestChangeConfigs(t *testing.T) {
 	set := func(name, value string) ConfigChange { return ConfigChange{Name: name, Value: value} }
-	op := func(op ConfigOp, name, value string) ConfigChange { return ConfigChange{Name: name, Op: op, Value: value} }
+	op := func(op ConfigOp, name, value string) ConfigChange {
+		return ConfigChange{Name: name, Op: op, Value: value}
+	}
 	for _, c := range []struct {
 		name    string
 		from    map[string]string
