@@ -114,7 +114,8 @@ func describedTopic(t metadata.Topic, place routing.Placement, from, to int32) k
 		p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		p.Partition = i
 		p.LeaderID, p.LeaderEpoch = nodes[i][0], leaderEpoch
-		p.Replicas, p.ISR = nodes[i], nodes[i] // nobody changes an answer
+		p.Replicas, p.ISR = nodes[i], nodes[i]                          // nobody changes an answer
+		p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{} // Java's admin client does not take null, which the schema allows
 		out.Partitions = append(out.Partitions, p)
 	}
 	return out

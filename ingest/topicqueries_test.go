@@ -48,6 +48,9 @@ func TestTopicsAreDescribedInPages(t *testing.T) {
 						if p.Partition != seen[*topic.Topic] || p.LeaderID != 7 || p.LeaderEpoch != 0 || !slices.Equal(p.Replicas, []int32{7}) || !slices.Equal(p.ISR, []int32{7}) || p.ErrorCode != 0 {
 							t.Fatalf("limit %d: %s: %+v, want partition %d", limit, *topic.Topic, p, seen[*topic.Topic])
 						}
+						if p.EligibleLeaderReplicas == nil || p.LastKnownELR == nil {
+							t.Fatalf("%s/%d: lists of replicas are null, which Java's admin client does not take", *topic.Topic, p.Partition)
+						}
 						seen[*topic.Topic]++
 						on++
 					}
