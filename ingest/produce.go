@@ -133,6 +133,12 @@ func (s *Server) checkProduce(c *conn, call *produceCall, req request) {
 				call.refuse(place, code, message)
 				continue
 			}
+			if codec, level, keep := topic.Compression(); !keep && codec != batch.Codec() {
+				if batch, code, message = s.recompress(ctx, topic, batch, codec, level); code != codeNone {
+					call.refuse(place, code, message)
+					continue
+				}
+			}
 			call.results[place].logAppendTime = stamp
 			call.appends = append(call.appends, record.Append{Partition: part, Batch: batch})
 			call.places = append(call.places, place)
@@ -218,6 +224,25 @@ func compacted(t metadata.Topic) bool {
 		}
 	}
 	return false
+}
+
+// recompress gives a checked batch the codec that the topic wants. It takes a token of those who decompress, and memory beside the
+// frame's: at most what the topic takes as a batch once it is done.
+func (s *Server) recompress(ctx context.Context, t metadata.Topic, b record.Batch, codec record.Codec, level int) (record.Batch, code, string) {
+	select {
+	case s.validators <- struct{}{}:
+	case <-ctx.Done():
+		return b, codeOf(ctx.Err()), messageOf(ctx.Err())
+	}
+	defer func() { <-s.validators }()
+	out, err := record.Recompress(b, codec, level, record.Limits{Decompressed: s.cfg.DecompressedBytes})
+	switch limit := t.MaxMessageBytes(); {
+	case err != nil:
+		return b, codeOf(err), messageOf(err)
+	case int(out.Len()) > limit:
+		return b, codeMessageTooLarge, fmt.Sprintf("batch of %d bytes takes %d under the topic's compression.type %s, over its max.message.bytes of %d", b.Len(), out.Len(), codec, limit)
+	}
+	return out, codeNone, ""
 }
 
 func (call *produceCall) refuse(place int, code code, message string) {
