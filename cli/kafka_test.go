@@ -203,7 +203,22 @@ func TestTopicsOfAnyKafka(t *testing.T) {
 	if out := must(t, run("topic", "describe", "b")).out; !strings.Contains(out, "retention.ms\t1000\ttopic\n") {
 		t.Errorf("describe: %s", out)
 	}
+	must(t, run("topic", "alter", "b", "--config", "max.message.bytes=5000", "--append", "cleanup.policy=compact", "--unset", "retention.ms", "--partitions", "3", "--validate-only"))
+	if out := must(t, run("topic", "describe", "b")).out; !strings.Contains(out, "retention.ms\t1000\ttopic\n") || strings.Contains(out, "max.message.bytes\t5000") {
+		t.Errorf("asking changed something: %s", out)
+	}
+	if got := must(t, run("topic", "alter", "b", "--config", "max.message.bytes=5000", "--append", "cleanup.policy=compact", "--unset", "retention.ms", "--partitions", "3")).out; got != "altered b: 3 configs, 3 partitions\n" {
+		t.Errorf("alter: %q", got)
+	}
+	if out := must(t, run("topic", "describe", "b")).out; !strings.Contains(out, "max.message.bytes\t5000\ttopic\n") || strings.Contains(out, "retention.ms\t1000") ||
+		!strings.Contains(out, "compact\ttopic\n") || !strings.Contains(out, "3 partitions") {
+		t.Errorf("altered: %s", out)
+	}
+	if got := must(t, run("topic", "alter", "b", "--subtract", "cleanup.policy=compact", "-o", "json")).out; got != "{\n  \"topic\": \"b\",\n  \"configs\": 1\n}\n" && got != "{\"topic\":\"b\",\"configs\":1}\n" {
+		t.Errorf("alter: %q", got)
+	}
 	for args, want := range map[string]string{
+		"topic alter missing --config flush.ms=1": `topic "missing" does not exist`,
 		"topic create a":         `topic "a": TOPIC_ALREADY_EXISTS`,
 		"topic describe missing": `topic "missing" does not exist`,
 		"topic delete missing":   `topic "missing"`,

@@ -18,7 +18,7 @@ import (
 
 func (a *app) topicCommand() *cobra.Command {
 	return group("topic", "List, describe, create and delete topics, on any Kafka",
-		a.topicListCommand(), a.topicDescribeCommand(), a.topicCreateCommand(), a.topicDeleteCommand(), a.topicDeleteRecordsCommand())
+		a.topicListCommand(), a.topicDescribeCommand(), a.topicCreateCommand(), a.topicAlterCommand(), a.topicDeleteCommand(), a.topicDeleteRecordsCommand())
 }
 
 // topicVerb makes a verb that gets an admin client.
@@ -89,7 +89,8 @@ type partitionRow struct {
 type configRow struct {
 	Name    string  `json:"name"`
 	Value   *string `json:"value"`
-	Default bool    `json:"default"`
+	Default bool    `json:"default"` // not set on the topic
+	SetBy   string  `json:"set_by"`  // topic, broker or default
 }
 
 // topicDescription is what describe tells.
@@ -141,7 +142,7 @@ func describeTopic(ctx context.Context, b brokersFlag, adm *kadm.Client, topic s
 			return d, topicError(topic, c.Err, c.ErrMessage)
 		}
 		for _, e := range c.Configs {
-			d.Configs = append(d.Configs, configRow{Name: e.Key, Value: e.Value, Default: e.Source != kmsg.ConfigSourceDynamicTopicConfig})
+			d.Configs = append(d.Configs, configRow{Name: e.Key, Value: e.Value, Default: e.Source != kmsg.ConfigSourceDynamicTopicConfig, SetBy: configSource(e.Source)})
 		}
 	}
 	slices.SortFunc(d.Configs, func(x, y configRow) int { return strings.Compare(x.Name, y.Name) })
@@ -170,17 +171,15 @@ func (a *app) topicDescribeCommand() *cobra.Command {
 			cells = nil
 			hidden := 0
 			for _, c := range d.Configs {
-				value, origin := "", "default"
+				value := ""
 				if c.Value != nil {
 					value = *c.Value
 				}
-				if !c.Default {
-					origin = "topic"
-				} else if !strings.HasPrefix(c.Name, "barge.") {
+				if c.SetBy == "default" && !strings.HasPrefix(c.Name, "barge.") {
 					hidden++
 					continue
 				}
-				cells = append(cells, []string{c.Name, value, origin})
+				cells = append(cells, []string{c.Name, value, c.SetBy})
 			}
 			if err := a.writeTable([]string{"CONFIG", "VALUE", "SET-BY"}, cells); err != nil {
 				return err

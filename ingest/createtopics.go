@@ -50,6 +50,7 @@ func (s *Server) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest
 			plan.refuse(codePolicyViolation, fmt.Sprintf("a request may create at most %d partitions", maxNewPartitions))
 		}
 		if plan.code != codeNone || req.ValidateOnly {
+			plan.cmd.ID = s.deps.NewTopicID() // Kafka makes one up, too
 			s.tellCreated(out, plan)
 			continue
 		}
@@ -168,6 +169,7 @@ func (p *topicPlan) assigned(t kmsg.CreateTopicsRequestTopic) {
 // tellCreated writes the answer about one topic.
 func (s *Server) tellCreated(out *kmsg.CreateTopicsResponseTopic, plan topicPlan) {
 	out.ErrorCode = s.refuse(keyCreateTopics, plan.code)
+	out.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // null would say that nobody may know them
 	if plan.code != codeNone {
 		out.ErrorMessage = &plan.message
 		return

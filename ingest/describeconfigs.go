@@ -3,12 +3,13 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/bargedata/barge/metadata"
-	"github.com/bargedata/barge/record"
 )
 
 // maxDescribed bounds the resources of one DescribeConfigs request: each is answered with some 40 configs.
@@ -126,27 +127,33 @@ func (s *Server) brokerConfigs() []describedConfig {
 		}
 		return describedConfig{ConfigEntry: e, source: source, readOnly: true}
 	}
-	topic := metadata.Topic{} // one that sets nothing
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	defaults := DefaultConfig()
-	timestampType := "CreateTime"
-	if topic.TimestampType() == record.LogAppendTime {
-		timestampType = "LogAppendTime"
+	topicDefaults := metadata.DescribeConfigs(nil)
+	retention := ""
+	for _, e := range topicDefaults {
+		if e.Name == "retention.ms" {
+			retention = e.Default // Kafka's broker config of that name has no default, but one in hours
+		}
 	}
-	return []describedConfig{
+	list := []describedConfig{
 		static("advertised.listeners", "PLAINTEXT://"+s.advertised.String(), "", metadata.ConfigString, "Where clients are sent."),
 		static("auto.create.topics.enable", strconv.FormatBool(s.cfg.AutoCreateTopics), "false", metadata.ConfigBool, "Whether asking for a topic makes it."),
 		static("broker.id", number(int64(s.cfg.NodeID)), "-1", metadata.ConfigInt, "Node id of this agent."),
 		static("broker.rack", s.cfg.Zone, "", metadata.ConfigString, "Zone of this agent."),
 		static("default.replication.factor", "1", "1", metadata.ConfigInt, "Object storage replicates."),
 		static("fetch.max.bytes", number(int64(s.cfg.FetchBytes)), number(int64(defaults.FetchBytes)), metadata.ConfigInt, "Most bytes of a fetch beyond its first batch."),
-		static("log.cleanup.policy", "delete", "delete", metadata.ConfigList, "Default cleanup.policy of topics."),
-		static("log.message.timestamp.type", timestampType, timestampType, metadata.ConfigString, "Default message.timestamp.type of topics."),
+		static("log.retention.ms", retention, retention, metadata.ConfigLong, "Default retention.ms of topics."),
 		static("max.connections", number(int64(s.cfg.MaxConnections)), number(int64(defaults.MaxConnections)), metadata.ConfigInt, "Most client connections."),
 		static("max.connections.per.ip", number(int64(s.cfg.MaxConnectionsPerIP)), number(int64(defaults.MaxConnectionsPerIP)), metadata.ConfigInt, "Most client connections from one address."),
-		static("message.max.bytes", number(int64(topic.MaxMessageBytes())), number(int64(topic.MaxMessageBytes())), metadata.ConfigInt, "Default max.message.bytes of topics."),
-		static("min.insync.replicas", "1", "1", metadata.ConfigInt, "Object storage replicates."),
 		static("num.partitions", number(int64(s.cfg.NumPartitions)), number(int64(defaults.NumPartitions)), metadata.ConfigInt, "Partitions of a topic made without a number."),
 		static("socket.request.max.bytes", number(int64(s.cfg.ProduceBytes)), number(int64(defaults.ProduceBytes)), metadata.ConfigInt, "Largest request."),
 	}
+	for _, e := range topicDefaults {
+		if e.Synonym != "" {
+			list = append(list, static(e.Synonym, e.Default, e.Default, e.Type, "Default "+e.Name+" of topics."))
+		}
+	}
+	slices.SortFunc(list, func(a, b describedConfig) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }

@@ -101,6 +101,7 @@ func (s *Server) topicsToDescribe(ctx context.Context, req *kmsg.DescribeTopicPa
 func describedFault(name string, code code) kmsg.DescribeTopicPartitionsResponseTopic {
 	out := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic, out.ErrorCode = &name, int16(code)
+	out.AuthorizedOperations = topicOperations
 	return out
 }
 
