@@ -185,6 +185,12 @@ func startAgentAt(t testing.TB, b backend, brokers, admin string, args ...string
 	a.cmd.Env = environment(b.env)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	a.ended = startProcess(t, a.cmd, a.log)
+	a.awaitReady(t)
+	return a
+}
+
+func (a *agent) awaitReady(t testing.TB) {
+	t.Helper()
 	waitFor(t, 30*time.Second, "the agent is ready", func() bool {
 		select {
 		case err := <-a.ended:
@@ -198,7 +204,6 @@ func startAgentAt(t testing.TB, b backend, brokers, admin string, args ...string
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	return a
 }
 
 // stop drains the agent as a service manager does and wants exit status 0.
