@@ -30,7 +30,7 @@ prove: ## the long proofs with their full counts; the figures are in docs/proofs
 	@scripts/phase.sh histories go test -count=1 -v -tags synctests -run Linearizable ./metadata ./metadata/bucketlog
 	@scripts/phase.sh sim go run ./sim/seeds -count 20000
 	@scripts/phase.sh mutants go run ./sim/mutants
-	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 BARGE_PAUSE_SECONDS=600 go test -count=1 -timeout 60m -parallel 4 -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStopAndStart|TestStalledStore|TestAgentsThatSlept' ./test/...
+	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 BARGE_PAUSE_SECONDS=600 BARGE_OUTAGE_SECONDS=60 go test -count=1 -timeout 60m -parallel 4 -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStopAndStart|TestStalledStore|TestAgentsThatSlept|TestAgentsInTheirStores' ./test/...
 
 tools: ## only the set-up of make test, in .tools
 	scripts/setup-test-tools.sh

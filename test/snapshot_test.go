@@ -89,6 +89,7 @@ const snapshots = "meta/0/snapshot/"
 // records come, and who is alone on the store after all others were killed, says which object it is and starts from the one before; where all
 // snapshots are damaged, from the log's first slot. fsck names each of them, and mends.
 func TestDamagedSnapshotsArePassedOver(t *testing.T) {
+	t.Parallel()
 	for name, place := range map[string]func(*testing.T) backend{"file": fileBackend, "s3": s3Backend} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
