@@ -210,6 +210,43 @@ func TestAnAgentWhoseSessionWasSealedOpensAnother(t *testing.T) {
 	members(t, 2, a, b)
 }
 
+// The refusal of a commit may tell of the sealed session before the agent has looked for itself: that is no reason to end either.
+func TestAnAgentAtWorkWhoseSessionWasSealedOpensAnother(t *testing.T) {
+	t.Parallel()
+	store := objectstore.NewMemory(time.Now)
+	a, b := start(t, store, nil), start(t, store, nil)
+	members(t, 2, a, b)
+	produce(t, b, "logs", 0, 1)
+	client := newClient(t, b, kgo.DefaultProduceTopic("logs"), kgo.ProducerLinger(0))
+	for round := 1; round <= 3; round++ {
+		working, stop := context.WithCancel(t.Context())
+		worked := make(chan struct{})
+		go func() {
+			defer close(worked)
+			for working.Err() == nil { // each in a commit of its own
+				client.Produce(t.Context(), kgo.StringRecord("work"), func(_ *kgo.Record, err error) {
+					if err != nil {
+						t.Errorf("produce: %v", err)
+					}
+				})
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		if err := b.SealForTest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a new session", func() bool {
+			return strings.Contains(metrics(t, b), fmt.Sprintf("\nbarge_sessions_reopened_total %d\n", round))
+		})
+		stop()
+		<-worked
+		if err := client.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		members(t, 2, a, b)
+	}
+}
+
 // Agents of one cluster know one secret; one that was given another ends at its start, says so, and touches nothing.
 func TestAnAgentWithAnotherSecretEnds(t *testing.T) {
 	t.Parallel()

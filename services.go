@@ -98,6 +98,7 @@ func (p *services) run(ctx context.Context, a *Agent, j *joined) (sealed bool, e
 	defer stopBack()
 	var fronts, backs errgroup.Group
 	broken := make(chan struct{})
+	var failure error // of the part that ended first; valid once broken is closed
 	var once sync.Once
 	start := func(g *errgroup.Group, ctx context.Context, name string, run func(context.Context) error) {
 		g.Go(func() error {
@@ -105,7 +106,10 @@ func (p *services) run(ctx context.Context, a *Agent, j *joined) (sealed bool, e
 			if err != nil {
 				err = fmt.Errorf("%s: %w", name, err)
 				a.log.ErrorContext(ctx, "a part of the agent ended", "err", err)
-				once.Do(func() { close(broken) })
+				once.Do(func() {
+					failure = err
+					close(broken)
+				})
 			}
 			return err
 		})
@@ -125,14 +129,10 @@ func (p *services) run(ctx context.Context, a *Agent, j *joined) (sealed bool, e
 	start(&fronts, front, "signs of life", func(ctx context.Context) error { return p.tellSelf(ctx, a, j.node) })
 
 	a.isReady(ctx)
-	select {
-	case <-ctx.Done():
-	case <-broken:
-	case session := <-j.node.SelfSealed():
-		sealed = true
+	session, sealed := awaitEnd(ctx, broken, &failure, j.node.SelfSealed())
+	if sealed {
 		a.log.WarnContext(ctx, "the others took this agent for dead and sealed its session; opening a new one", "session", session)
-	}
-	if !sealed {
+	} else {
 		a.draining.Store(true)
 		a.log.InfoContext(ctx, "draining")
 		if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
@@ -144,6 +144,27 @@ func (p *services) run(ctx context.Context, a *Agent, j *joined) (sealed bool, e
 	frontErr := fronts.Wait()
 	stopBack()
 	return sealed, errors.Join(frontErr, backs.Wait())
+}
+
+// awaitEnd waits for what ends the work of a session: ctx, a part that breaks (failure tells why), or that others have sealed it. A part
+// may hear of that first, by the refusal of a commit; the node, which looks at every tick, tells it then too.
+func awaitEnd(ctx context.Context, broken <-chan struct{}, failure *error, selfSealed <-chan uint64) (session uint64, sealed bool) {
+	select {
+	case <-ctx.Done():
+		return 0, false
+	case session = <-selfSealed:
+		return session, true
+	case <-broken:
+	}
+	if !errors.Is(*failure, metadata.ErrSessionSealed) {
+		return 0, false
+	}
+	select {
+	case session = <-selfSealed:
+		return session, true
+	case <-ctx.Done():
+		return 0, false
+	}
 }
 
 // isReady lets the first session tell that requests are taken.
