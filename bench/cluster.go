@@ -41,7 +41,7 @@ func (c *cluster) topic(ctx context.Context, name string, partitions int) ([]str
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	admin := kadm.NewClient(c.client)
-	resp, err := admin.CreateTopic(ctx, int32(partitions), -1, nil, name)
+	resp, err := admin.CreateTopic(ctx, int32(partitions), -1, forEver(), name)
 	if err := cmp.Or(err, resp.Err); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return nil, fmt.Errorf("make the topic %q: %w", name, err)
 	}
@@ -142,4 +142,10 @@ func (c *cluster) producer(ctx context.Context, _ string) (int64, int16, error) 
 		return 0, 0, fmt.Errorf("ask for a producer id: %w", err)
 	}
 	return resp.ProducerID, resp.ProducerEpoch, nil
+}
+
+// forEver are the configs of a topic whose records stay: the timestamps of a load are the same in every run, and so ever older.
+func forEver() map[string]*string {
+	all := "-1"
+	return map[string]*string{"retention.ms": &all}
 }

@@ -71,7 +71,7 @@ func (w *writers) createTopics(ctx context.Context) error {
 			for i := first; i < min(first+createBatch, w.cfg.Topics); i++ {
 				names = append(names, topicName(i))
 			}
-			made, err := admin.CreateTopics(ctx, 1, -1, nil, names...)
+			made, err := admin.CreateTopics(ctx, 1, -1, forEver(), names...)
 			if err != nil {
 				return fmt.Errorf("make %d topics: %w", len(names), err)
 			}

@@ -3,6 +3,7 @@ package compactor
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/record"
@@ -11,10 +12,16 @@ import (
 // retentionTopics is how many topics go into one entry of the log.
 const retentionTopics = 500
 
+// firstRetention is how long after its start an agent looks at retention first; Kafka's log.initial.task.delay.ms.
+const firstRetention = 30 * time.Second
+
 // retain proposes the topics of this agent's share of which something has expired. What goes is decided by the entry: by its
 // time and by the configs the topics have then, so that neither this agent's clock nor an old View deletes anything.
 func (c *Compactor) retain(ctx context.Context) error {
 	now := c.now()
+	if c.expired.IsZero() { // after a long pause somebody may want to change the configs first
+		c.expired = now.Add(min(firstRetention, c.cfg.Retention) - c.cfg.Retention)
+	}
 	if since := now.Sub(c.expired); c.view.Level() < logStartLevel || since >= 0 && since < c.cfg.Retention {
 		return nil
 	}

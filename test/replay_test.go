@@ -130,7 +130,7 @@ func replay(t *testing.T, b backend, codec string, inLog bool) {
 	}
 	a := startAgent(t, b, args...)
 	barge(t, b, "topic", "create", "odd", "--brokers", a.brokers, "--partitions", "4", "--config", "max.message.bytes=16777216",
-		"--config", "barge.table.commit.interval.ms=8000")
+		"--config", "barge.table.commit.interval.ms=8000", "--config", "retention.ms=-1") // the timestamps are years old
 	want := oddRecords(uint64(len(codec)))
 	produceAll(t, a, "odd", codec, want)
 	objects := b.objects(t, "wal/")
