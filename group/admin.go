@@ -143,7 +143,7 @@ func (c *Coordinator) listShard(sh *shard) ([]kmsg.ListGroupsResponseGroup, Code
 	prefix := sh.groupsPrefix()
 	for _, kv := range c.view.Keys(Space, prefix) {
 		name, state, err := c.restore(prefix, kv)
-		if name == "" {
+		if state == nil {
 			c.log.Error("group not listed", "key", kv.Key, "err", err)
 			continue
 		}
@@ -198,8 +198,12 @@ func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRe
 		for _, p := range t.Partitions {
 			part := kmsg.NewOffsetDeleteResponseTopicPartition()
 			part.Partition, part.ErrorCode = p.Partition, int16(code)
+			there := p.Partition >= 0 && p.Partition < topic.Partitions
+			if code == codeNone && !there {
+				part.ErrorCode = int16(codeUnknownTopicOrPartition)
+			}
 			out.Partitions = append(out.Partitions, part)
-			if code == codeNone {
+			if code == codeNone && there {
 				key := sh.offsetKey(req.Group, record.Partition{Topic: topic.ID, Index: p.Partition})
 				ops = append(ops, metadata.KeyOp{Key: key, Write: true, Delete: true})
 			}

@@ -90,8 +90,8 @@ func TestDescribeOfAnUnknownGroupIsDeadAndAnErrorFromVersion6(t *testing.T) {
 				t.Errorf("v%d: %+v", version, g)
 			}
 		}
-		if g := describe(t, c, 6, ""); Code(g.ErrorCode) != codeInvalidGroupID {
-			t.Errorf("no name: %+v", g)
+		if g := describe(t, c, 6, strings.Repeat("x", 256)); Code(g.ErrorCode) != codeInvalidGroupID {
+			t.Errorf("a name of 256 bytes: %+v", g)
 		}
 	})
 }
@@ -184,6 +184,42 @@ func TestListSaysWhenItDoesNotKnow(t *testing.T) {
 	})
 }
 
+// Kafka lets simple consumers do without a name.
+func TestTheEmptyNameIsAGroupOfOffsetsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeMetadata()
+		c, stop := start(t, f, "a", nil)
+		if code := commit(t, c, "", "", -1, 0, 7); code != 0 {
+			t.Fatalf("commit: %d", code)
+		}
+		stop()
+		c, _ = start(t, f, "b", nil)
+		want := []string{"  Empty classic"}
+		if got := list(t, c, nil, nil); !slices.Equal(got, want) {
+			t.Errorf("listed from its key: %q", got)
+		}
+		if got := fetchOffset(t, c, "", 0); got != 7 {
+			t.Errorf("offset %d, want 7", got)
+		}
+		if got := list(t, c, nil, nil); !slices.Equal(got, want) {
+			t.Errorf("listed once loaded: %q", got)
+		}
+		beat := kmsg.NewPtrHeartbeatRequest()
+		if code := c.Heartbeat(t.Context(), beat).ErrorCode; Code(code) != codeInvalidGroupID {
+			t.Errorf("heartbeat: %d", code)
+		}
+		join := kmsg.NewPtrJoinGroupRequest()
+		if code := c.JoinGroup(t.Context(), join, "", "").ErrorCode; Code(code) != codeInvalidGroupID {
+			t.Errorf("join: %d", code)
+		}
+		del := kmsg.NewPtrDeleteGroupsRequest()
+		del.Groups = []string{""}
+		if code := c.DeleteGroups(t.Context(), del).Groups[0].ErrorCode; code != 0 {
+			t.Errorf("delete: %d", code)
+		}
+	})
+}
+
 func deleteOffsets(t *testing.T, c *Coordinator, group string, topics ...string) (Code, []int16) {
 	t.Helper()
 	req := kmsg.NewPtrOffsetDeleteRequest()
@@ -239,7 +275,7 @@ func TestOffsetDeleteSparesWhatIsSubscribed(t *testing.T) {
 			{"connect", codeNonEmptyGroup, nil},
 			{"idle", codeNone, []int16{0, 0, 3}},
 			{"nobody", codeGroupIDNotFound, nil},
-			{"", codeInvalidGroupID, nil},
+			{"", codeGroupIDNotFound, nil},
 		} {
 			code, got := deleteOffsets(t, c, test.group, "orders", "logs", "nope")
 			if code != test.code || !slices.Equal(got, test.want) {

@@ -95,6 +95,8 @@ func (c *Coordinator) consumerHeartbeat(ctx context.Context, req *kmsg.ConsumerG
 func checkHeartbeat(req *kmsg.ConsumerGroupHeartbeatRequest) *problem {
 	first := req.MemberEpoch == joinEpoch
 	switch {
+	case req.Group == "":
+		return refusal(codeInvalidRequest, "GroupId can't be empty.")
 	case req.MemberID == "" && (req.Version >= 1 || !first):
 		return refusal(codeInvalidRequest, "MemberId can't be empty.")
 	case req.InstanceID != nil && *req.InstanceID == "":

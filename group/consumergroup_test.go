@@ -298,7 +298,7 @@ func TestHeartbeatsThatMakeNoSense(t *testing.T) {
 			want   Code
 		}{
 			"fine":                 {func(*kmsg.ConsumerGroupHeartbeatRequest) {}, codeNone},
-			"no group":             {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.Group = "" }, codeInvalidGroupID},
+			"no group":             {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.Group = "" }, codeInvalidRequest},
 			"no member":            {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberID = "" }, codeInvalidRequest},
 			"no member, version 0": {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberID, r.Version = "", 0 }, codeNone},
 			"empty instance":       {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.InstanceID = &empty }, codeInvalidRequest},

@@ -35,6 +35,9 @@ func (c *Coordinator) JoinGroup(ctx context.Context, req *kmsg.JoinGroupRequest,
 
 func (c *Coordinator) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest, clientID, clientHost string) Reply {
 	refuse := func(code Code) Reply { return Reply{Code: code, MemberID: req.MemberID, Generation: -1} }
+	if req.Group == "" {
+		return refuse(codeInvalidGroupID)
+	}
 	sh, code := c.enter(ctx, req.Group)
 	if code != codeNone {
 		return refuse(code)
@@ -147,6 +150,9 @@ func (c *Coordinator) LeaveGroup(ctx context.Context, req *kmsg.LeaveGroupReques
 
 // askKnown is for requests that make sense only in a group that exists; otherwise the code is unknown.
 func (c *Coordinator) askKnown(ctx context.Context, group string, unknown Code, ev func(Ticket) Event) Reply {
+	if group == "" {
+		return Reply{Code: codeInvalidGroupID}
+	}
 	sh, code := c.enter(ctx, group)
 	if code == codeLoadInProgress {
 		code = codeCoordinatorUnavailable // Apache's own client dies of the other one in an answer to a heartbeat

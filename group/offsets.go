@@ -69,6 +69,9 @@ func (c *Coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest,
 	}
 	if sh.groups[req.Group] == nil && generation >= 0 {
 		sh.mu.Unlock()
+		if req.Version >= 9 {
+			return codeGroupIDNotFound
+		}
 		return codeIllegalGeneration
 	}
 	g, code := c.cellFor(sh, req.Group)

@@ -87,9 +87,10 @@ func TestCommitRefusesEachPartitionForItsOwnReason(t *testing.T) {
 			"unknown partition":  {func(r *kmsg.OffsetCommitRequest) { r.Topics[0].Partitions[0].Partition = 4 }, codeUnknownTopicOrPartition},
 			"unknown id":         {func(r *kmsg.OffsetCommitRequest) { r.Version = 10 }, codeUnknownTopicID},
 			"known id":           {func(r *kmsg.OffsetCommitRequest) { r.Version, r.Topics[0].TopicID = 10, record.TopicID{1} }, codeNone},
-			"no group":           {func(r *kmsg.OffsetCommitRequest) { r.Group = "" }, codeInvalidGroupID},
+			"no name":            {func(r *kmsg.OffsetCommitRequest) { r.Group = "" }, codeNone},
 			"group too long":     {func(r *kmsg.OffsetCommitRequest) { r.Group = long[:256] }, codeInvalidGroupID},
-			"member of nothing":  {func(r *kmsg.OffsetCommitRequest) { r.Group, r.MemberID, r.Generation = "new", "m", 3 }, codeIllegalGeneration},
+			"member of nothing":  {func(r *kmsg.OffsetCommitRequest) { r.Group, r.MemberID, r.Generation = "new", "m", 3 }, codeGroupIDNotFound},
+			"the same before v9": {func(r *kmsg.OffsetCommitRequest) { r.Version, r.Group, r.MemberID, r.Generation = 8, "new", "m", 3 }, codeIllegalGeneration},
 			"stranger":           {func(r *kmsg.OffsetCommitRequest) { r.MemberID, r.Generation = "m", 3 }, codeUnknownMemberID},
 			"version 0":          {func(r *kmsg.OffsetCommitRequest) { r.Version, r.Generation = 0, 0 }, codeNone},
 		} {

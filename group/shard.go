@@ -107,9 +107,10 @@ func parseOffsetKey(rest string) (record.Partition, error) {
 	return p, nil
 }
 
-// enter returns the group's shard, claimed and locked, or a code and nothing locked.
+// enter returns the group's shard, claimed and locked, or a code and nothing locked. The empty name is one for offsets, as in Kafka,
+// but no group that somebody could be a member of.
 func (c *Coordinator) enter(ctx context.Context, group string) (*shard, Code) {
-	if group == "" || len(group) > 255 {
+	if len(group) > 255 {
 		return nil, codeInvalidGroupID
 	}
 	sh := &c.shards[ShardOf(group)]
@@ -200,7 +201,7 @@ func (c *Coordinator) load(ctx context.Context, sh *shard) {
 	prefix := sh.groupsPrefix()
 	for _, kv := range c.view.Keys(Space, prefix) {
 		name, state, err := c.restore(prefix, kv)
-		if name == "" {
+		if state == nil {
 			c.log.ErrorContext(ctx, "group not loaded", "key", kv.Key, "err", err)
 			continue
 		}
@@ -213,7 +214,7 @@ func (c *Coordinator) load(ctx context.Context, sh *shard) {
 	}
 }
 
-// restore reads a group's key, which begins with prefix. An error beside a name tells that the value could not be read and the
+// restore reads a group's key, which begins with prefix. An error beside a state tells that the value could not be read and the
 // group begins anew: its offsets stand in keys of their own; only membership is lost, which costs a rebalance.
 func (c *Coordinator) restore(prefix string, kv metadata.KeyValue) (name string, state machine, err error) {
 	name, err = url.PathUnescape(strings.TrimPrefix(kv.Key, prefix))
