@@ -92,7 +92,7 @@ func (w *world) drawCluster() {
 	if p.caches {
 		switch r.IntN(6) {
 		case 0:
-			p.cell = 1000 // others ask for parts of what its keeper reads whole
+			p.cell = 500 // others ask for parts of what its keeper reads whole
 		case 1:
 			p.whole, p.cell = 700, 1000
 		}

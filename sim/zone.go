@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,21 @@ func (z zoneMates) ReadObject(ctx context.Context, addr string, req *peerpb.Read
 		return w.damage(body), nil
 	case err == nil:
 		w.counts["objects read from their keepers"]++
+		z.compare(addr, req, body)
 	}
 	return body, err
+}
+
+// compare holds what a keeper answered against the object, where no bytes were damaged so far and it is still in the store.
+func (z zoneMates) compare(addr string, req *peerpb.ReadObjectRequest, body []byte) {
+	w := z.a.w
+	if !w.whole() {
+		return
+	}
+	want, err := w.witness.GetRange(w.ctx, req.GetKey(), req.GetPos(), req.GetLength())
+	if err == nil && !bytes.Equal(body, want) {
+		w.flaw("zone", "%s answered %d bytes at %d of %s with others", addr, req.GetLength(), req.GetPos(), req.GetKey())
+	}
 }
 
 // SeedObject implements fetch.Zone.
@@ -198,9 +212,11 @@ func (s seenReads) GetRange(ctx context.Context, key string, pos, length int64) 
 func (w *world) quiet() bool {
 	p := &w.profile
 	fast := p.delay <= 20 && p.storeDelay == 0
-	whole := w.torn.Counts()["torn"] == 0 && w.counts[goneWrong] == 0
-	return p.caches && fast && (w.lull || w.resting && whole)
+	return p.caches && fast && (w.lull || w.resting && w.whole())
 }
+
+// whole tells whether no bytes have been damaged on their way so far.
+func (w *world) whole() bool { return w.torn.Counts()["torn"] == 0 && w.counts[goneWrong] == 0 }
 
 // goneWrong counts answers of one agent to another.
 const goneWrong = "answers about objects gone wrong"
