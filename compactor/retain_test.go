@@ -175,7 +175,7 @@ func TestRetentionDoesNotBelieveAnAgentsClock(t *testing.T) {
 func TestRetentionIsShared(t *testing.T) {
 	l := newLab(t)
 	mine := l.createTopic("mine", map[string]string{"retention.ms": "1000"})
-	other := l.createTopic("other", map[string]string{"retention.ms": "1000"})
+	other := l.createTopic("theirs", map[string]string{"retention.ms": "1000"}) // its id is no neighbor
 	c := l.compactor()
 	l.produce(5, mine, other)
 	l.clock = l.clock.Add(2 * time.Minute)
@@ -184,7 +184,7 @@ func TestRetentionIsShared(t *testing.T) {
 	if err := c.compact(t.Context()); err != nil { // makes the files of both
 		t.Fatal(err)
 	}
-	c.share = roundShare{agents: 2, ask: func(work string) bool { return work == mine.ID.Hex() }}
+	c.share = roundShare{agents: 2, ask: func(work string) bool { return work == TopicWork(mine.ID, 2) }}
 	if err := c.retain(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,9 @@ func (w *world) noteShares() {
 		works = append(works, "spans/"+strconv.FormatUint(uint64(s.ID), 10))
 	}
 	for _, t := range slices.Concat(w.oracle.view.Topics(), w.oracle.view.Tombstones()) {
-		works = append(works, t.ID.Hex())
+		works = append(works, compactor.TopicWork(t.ID, len(w.agents)))
 	}
+	works = slices.Compact(slices.Sorted(slices.Values(works)))
 	shared := make([]Shared, len(works))
 	for i, work := range works {
 		shared[i] = Shared{Work: work, Step: w.steps}

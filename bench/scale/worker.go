@@ -119,6 +119,10 @@ func (w *worker) round(ctx context.Context) {
 // has tells whether a piece of work is this agent's.
 func (w *worker) has(work string) bool { return w.mine == nil || w.mine(work) }
 
+func (w *worker) hasTopic(id record.TopicID) bool {
+	return w.has(compactor.TopicWork(id, w.c.cfg.Compactors))
+}
+
 // hasObjects is has for objects of the backlog, by their keys.
 func (w *worker) hasObjects() func(key string) bool {
 	if w.mine == nil {
@@ -140,7 +144,7 @@ func (w *worker) hasObjects() func(key string) bool {
 func (w *worker) plan() []compactor.Job {
 	view, now := w.c.view, w.c.millis()
 	pending := view.Pending()
-	waiting := slices.DeleteFunc(slices.Clone(pending), func(p metadata.PendingTopic) bool { return !w.has(p.Topic.ID.Hex()) })
+	waiting := slices.DeleteFunc(slices.Clone(pending), func(p metadata.PendingTopic) bool { return !w.hasTopic(p.Topic.ID) })
 	due := compactor.Due(waiting, now, int(w.tokens), w.limits)
 	somebody := len(due) > 0 || w.mine != nil && len(compactor.Due(pending, now, int(w.tokens), w.limits)) > 0
 	var span compactor.Span
@@ -159,7 +163,7 @@ func (w *worker) plan() []compactor.Job {
 		ids = append(ids, p.Topic.ID)
 	}
 	for _, p := range span.Topics {
-		if p.Bytes >= w.limits.SmallBytes && w.has(p.Topic.ID.Hex()) {
+		if p.Bytes >= w.limits.SmallBytes && w.hasTopic(p.Topic.ID) {
 			ids = append(ids, p.Topic.ID)
 		}
 	}
