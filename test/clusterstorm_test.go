@@ -83,8 +83,8 @@ func (s *stormyAgents) refused(t *testing.T, topic string) {
 	}
 }
 
-// TestAgentsInTheirStoresWeather: three agents on one store, whose answers are lost, whose writes to the log take effect long after a 404, and
-// which answers 503 to everything for BARGE_OUTAGE_SECONDS; sequencers die meanwhile. Producers are slowed down, and told so where they do not
+// TestAgentsInTheirStoresWeather: three agents on one store, whose answers are lost, whose writes to the log take effect long after they seemed to have
+// failed, and which answers 503 to everything for BARGE_OUTAGE_SECONDS; sequencers die meanwhile. Producers are slowed down, and told so where they do not
 // wait; all that was acknowledged is there once, and no agent's memory grows beyond its settings.
 func TestAgentsInTheirStoresWeather(t *testing.T) {
 	t.Parallel()
@@ -96,8 +96,8 @@ func TestAgentsInTheirStoresWeather(t *testing.T) {
 	p.set(weather{limbo: 1500 * time.Millisecond, only: "/meta/0/log/"})
 	s.deposed(t, p.inLimbo)
 	s.last(t, "writes that land late", weather{limbo: 1500 * time.Millisecond, only: "/meta/0/log/"}, 8*time.Second)
-	if did := p.did(); did.landed < 2 || did.notFound == 0 {
-		t.Errorf("%d writes landed late, %d times their keys were looked for before: there was no weather", did.landed, did.notFound)
+	if did := p.did(); did.landed < 2 { // whether anybody looks for their keys before is chance
+		t.Errorf("%d writes landed late: there was no weather", did.landed)
 	}
 
 	p.set(weather{loseEvery: 10})
