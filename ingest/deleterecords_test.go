@@ -142,7 +142,9 @@ func TestDescribeProducers(t *testing.T) {
 		t.Errorf("no such topic: code %d, want 3", p.ErrorCode)
 	}
 	// 100 times the most that a partition knows.
+	cluster.mu.Lock()
 	cluster.producers = make([]metadata.ActiveProducer, 1000)
+	cluster.mu.Unlock()
 	many := of("events")
 	for range 101 {
 		many.Topics[0].Partitions = append(many.Topics[0].Partitions, 0)

@@ -1,6 +1,8 @@
 package metadata
 
 import (
+	"slices"
+
 	"github.com/bargedata/barge/record"
 )
 
@@ -85,7 +87,12 @@ func (r *snapshotReader) topics(s *State) {
 		}
 		pending := make(map[string]bool, len(t.adds))
 		for i := range t.adds {
-			pending[t.adds[i].File.Key] = true
+			f := &t.adds[i].File
+			pending[f.Key] = true
+			if slices.ContainsFunc(f.Parts, func(p FilePart) bool { return p.Partition < 0 || p.Partition >= t.Partitions }) {
+				r.fail("add of a file that is out of range")
+				return
+			}
 		}
 		for _, f := range t.files {
 			if r.attach(t, f); r.err == nil && !pending[f.Key] && !t.holds(f) {
