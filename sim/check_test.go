@@ -224,6 +224,9 @@ func TestCheckEndsAndUnseenFind(t *testing.T) {
 		{"a high watermark that goes back on its agent", "stale", "later by agent 1", func(h *KafkaHistory) {
 			h.Polled = []Polled{{Heard: true, Agent: 1, Partition: part(0), Began: 1, Step: 2, LogEnd: 5}, {Heard: true, Agent: 1, Partition: part(0), Began: 3, Step: 4, LogEnd: 4}}
 		}},
+		{"a high watermark that goes back on another agent", "stale", "later by agent 2", func(h *KafkaHistory) {
+			h.Polled = []Polled{{Heard: true, Agent: 1, Partition: part(0), Began: 1, Step: 2, LogEnd: 5}, {Heard: true, Agent: 2, Partition: part(0), Began: 3, Step: 4, LogEnd: 4}}
+		}},
 		{"an agent that does not show all", "unseen", "agent 1 shows", func(h *KafkaHistory) { h.AtRest[0].LogEnd = 4 }},
 	} {
 		faulty := fine()

@@ -8,8 +8,8 @@ import (
 )
 
 // CheckEnds looks for stale ends ("stale"): a client that has once been told where a partition ends, by ListOffsets or as the high watermark
-// of a fetch, must never be told less by ListOffsets, whichever agent it asks, nor by a fetch from the same agent; and who asks for the end must
-// be told of everything that was acknowledged before, by any agent.
+// of a fetch, must never be told less, whichever agent it asks; and who asks for the end must be told of everything that was acknowledged
+// before, by any agent.
 func CheckEnds(h *KafkaHistory) []Violation {
 	var bad []Violation
 	type told struct {
@@ -46,7 +46,7 @@ func CheckEnds(h *KafkaHistory) []Violation {
 		at := place{e.client, e.partition}
 		before := known[at]
 		for i := len(before) - 1; i >= 0; i-- {
-			if b := before[i]; b.ended < e.began && b.end > e.end && (e.asked || b.agent == e.agent) {
+			if b := before[i]; b.ended < e.began && b.end > e.end {
 				bad = append(bad, broken("stale", "client %d was told by agent %d that %s ends at %d, and later by agent %d that it ends at %d", e.client, b.agent, e.partition, b.end, e.agent, e.end))
 				break
 			}

@@ -124,6 +124,7 @@ func (w *world) onTheWay(c *client, a *agent, d time.Duration, arrived, lost fun
 // lookFrom has a consumer ask for the bounds of its partition, as ListOffsets does.
 func (w *world) lookFrom(c *consumer, a *agent) {
 	began := w.steps
+	c.connect(a)
 	w.onTheWay(&c.client, a, w.net.delay(), func() {
 		if !a.ready {
 			return

@@ -18,8 +18,10 @@ type consumer struct {
 	n         int
 	partition record.Partition
 	position  record.Offset
-	asked     *poll // that waits for its answer
-	restUntil int64 // in a cluster: it has read all and does not ask before
+	asked     *poll  // that waits for its answer
+	agent     *agent // to which it is connected
+	confirmed bool   // that agent's View was held against the log since
+	restUntil int64  // in a cluster: it has read all and does not ask before
 	over      bool
 }
 
@@ -59,6 +61,7 @@ func (c *consumer) poll(a *agent) bool {
 	if !c.w.calm && c.w.rng.IntN(50) == 0 {
 		c.position = 0 // somebody rewinds
 	}
+	c.connect(a)
 	p := &poll{by: c, to: a, at: c.w.now, began: c.w.steps, from: c.position, bytes: 1 + c.w.rng.IntN(2000)}
 	if c.asked = p; c.n < 0 {
 		p.bytes = 1 << 20 // all there is
@@ -69,6 +72,13 @@ func (c *consumer) poll(a *agent) bool {
 	}
 	c.w.onTheWay(&c.client, a, c.w.net.delay(), func() { a.polls = append(a.polls, p) }, func() { p.lost() })
 	return true
+}
+
+// connect makes a the agent that the consumer talks to.
+func (c *consumer) connect(a *agent) {
+	if c.agent != a {
+		c.agent, c.confirmed = a, false
+	}
 }
 
 // read is an agent's reader: it answers one poll after the other.
@@ -87,17 +97,24 @@ func (a *agent) read(*task) {
 	}
 }
 
-// fetch answers a poll as ingest does: what lies outside of the log is looked at again after a Confirm.
+// fetch answers a poll as ingest does: the first of a connection after a Confirm, and so what lies outside of the log.
 func (a *agent) fetch(p *poll) {
 	ctx := a.w.ctx
+	c := p.by
+	if !c.confirmed || c.agent != a {
+		if a.confirm(ctx) != nil {
+			c.restUntil = a.w.now + 500
+			return // an error is said, of no offset
+		}
+		c.confirmed = c.confirmed || c.agent == a
+	}
 	res := a.fetchOnce(ctx, p)
 	if errors.Is(res.Err, metadata.ErrOffsetOutOfRange) {
 		if a.confirm(ctx) != nil {
-			return // fenced: nothing is said
+			return // as above
 		}
 		res = a.fetchOnce(ctx, p)
 	}
-	c := p.by
 	heard := c.asked == p && a.w.hears(&c.client, a)
 	polled := Polled{
 		Consumer: c.n, Agent: a.n, Began: p.began, Step: a.w.steps, Heard: heard, Partition: c.partition, From: p.from,

@@ -28,6 +28,9 @@ type node struct {
 	outlets map[uint64]*pipe
 	streams uint64             // opened by others so far
 	cancel  context.CancelFunc // of the take-over under way
+
+	began int64            // its own last term, in world time
+	heard map[uint64]int64 // when it was called last in that term by the agent of a session
 }
 
 func newNode(a *agent) *node {
@@ -177,11 +180,12 @@ func (n *node) acquire(ctx context.Context, unless uint64) {
 		s.applied = func(e metadata.Entry) { n.take(replica.AppliedEvent{Entry: e}) }
 		s.over = func(err error) {
 			if errors.Is(err, metadata.ErrFenced) {
-				a.w.counts["sequencers deposed"]++
+				a.w.deposed(a)
 			}
 			n.take(replica.EndedEvent{Err: err})
 		}
 		a.seq = s
+		n.began, n.heard = a.w.now, map[uint64]int64{}
 	}
 	n.take(replica.AcquiredEvent{Start: start, Err: err})
 }
@@ -203,6 +207,9 @@ func (n *node) follow(act replica.FollowAction) {
 func (n *node) poll(req *peerpb.FollowRequest, reply func(*peerpb.FollowResponse)) {
 	n.polled++
 	n.polls[n.polled] = reply
+	if s := n.a.seq; s != nil && !s.ended {
+		n.heard[req.GetSelf().GetSession()] = n.a.w.now
+	}
 	n.take(replica.PolledEvent{Call: n.polled, Request: req})
 }
 
@@ -230,6 +237,7 @@ func (n *node) open(act replica.OpenAction) {
 func (n *node) send(act replica.SendAction) {
 	a, cmd := n.a, act.Command
 	if act.Own {
+		n.checkSeal(cmd)
 		sub := cmd.Submission(func(r metadata.Result, err error) {
 			n.take(replica.AnsweredEvent{Outlet: act.Outlet, Command: cmd, Result: r, Err: err})
 		})
@@ -252,6 +260,24 @@ func (n *node) send(act replica.SendAction) {
 		})
 	})
 }
+
+// checkSeal looks for seals that come too early ("sealed"): a sequencer ends the session of another agent after sealAfter without a call
+// from it, and as long in its term.
+func (n *node) checkSeal(cmd *replica.Command) {
+	decoded, err := metadata.DecodeCommand(cmd.Encoded())
+	seal, ok := decoded.(metadata.SealSession)
+	if err != nil || !ok || seal.Session == n.a.session {
+		return
+	}
+	for _, s := range n.a.view.Sessions() {
+		if d := n.a.w.now - max(n.began, n.heard[uint64(s.ID)]); s.ID == seal.Session && s.Agent.Level >= metadata.MaxLevel-1 && d < sealAfter.Milliseconds() {
+			n.a.w.flaw("sealed", "%s seals session %d, which it has missed for %d ms", n.a.label(), s.ID, d)
+		}
+	}
+}
+
+// sealAfter is for how long an agent may be silent.
+const sealAfter = 20 * time.Second
 
 // serveCommand takes a command of another agent, as replica.Node does with what comes on a stream of Submit.
 func (n *node) serveCommand(stream uint64, encoded []byte, reply func(*peerpb.SubmitResponse)) {

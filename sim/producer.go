@@ -344,6 +344,11 @@ func (w *world) told(r *request, b *batch, res batcher.Result) {
 	case res.Err == nil:
 		t.Outcome = Committed
 		w.counts["batches acknowledged"]++
+		if s := &w.hist.Kafka.Sent[b.index]; !r.agent.gone {
+			if end, err := r.agent.view.Bounds(s.Partition); err == nil && end.HighWatermark < t.Base+record.Offset(len(s.Values)) {
+				w.flaw("unseen", "%s acknowledges %s at %d and shows %s up to %d", r.agent.label(), s.Values[0], t.Base, s.Partition, end.HighWatermark)
+			}
+		}
 	case errors.Is(res.Err, batcher.ErrNotWritten):
 		t.Outcome = NotWritten
 		w.counts["batches not written"]++

@@ -45,7 +45,7 @@ func TestSeedsMixTheKinds(t *testing.T) {
 		cfg := Config{Seed: seed}
 		kinds[cfg.kind()]++
 	}
-	if kinds[Single] != 20 || kinds[Cluster] != 60 {
+	if kinds[Single] != 20 || kinds[Cluster] != 50 || kinds[Stalled] != 10 {
 		t.Errorf("of 80 seeds: %v", kinds)
 	}
 	for _, k := range []Kind{Mixed, Single, Cluster, Stalled} {
@@ -92,6 +92,10 @@ func TestWorldsAreClean(t *testing.T) {
 				"sequencers deposed", "sessions opened again", "sessions sealed", "snapshots damaged", "store calls cut off", "table versions projected", "terms taken over", "topics deleted", "slots truncated",
 				"objects read from their keepers", "objects handed to their keepers", "keepers that were too slow", "answers about objects gone wrong", "reads while nobody failed", "upkeep shared to its end",
 			},
+		},
+		{
+			Stalled, 60, 12, nil,
+			[]string{"sequencers killed", "stalls watched", "batches acknowledged", "terms taken over", "sessions sealed"},
 		},
 	} {
 		t.Run(c.kind.String(), func(t *testing.T) {

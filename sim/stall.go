@@ -2,7 +2,7 @@ package sim
 
 import "slices"
 
-// longestStall is for how long producers may hear nothing after the sequencer has died while all else is well, in milliseconds.
+// longestStall is what producers must hear something before, after the sequencer has died while all else is well, in milliseconds.
 const longestStall = 6000
 
 // A stall is watched until every producer has heard again, and for watchStall at least, so that what comes after the first answer counts.
@@ -43,7 +43,7 @@ func (w *world) stall() {
 	case w.now-s.at > watchStall:
 		for _, p := range w.producers {
 			if w.concerned(p) {
-				if w.now-max(s.heard[p], s.at) > longestStall {
+				if w.now-max(s.heard[p], s.at) >= longestStall {
 					w.tell("producer %d has not heard: connected to %s, sent to %s, %d batches open", p.n, p.agent.label(), p.home.label(), len(p.window))
 				}
 				s.worst = max(s.worst, w.now-max(s.heard[p], s.at))
@@ -52,8 +52,8 @@ func (w *world) stall() {
 		w.counts["stalls watched"]++
 		w.stalls = append(w.stalls, s.worst)
 		w.note("stalled", "", s.worst)
-		if s.worst > longestStall {
-			w.flaw("stall", "producers heard nothing for %d ms after their sequencer was killed, at most %d are promised", s.worst, longestStall)
+		if s.worst >= longestStall {
+			w.flaw("stall", "producers heard nothing for %d ms after their sequencer was killed, less than %d are promised", s.worst, longestStall)
 		}
 		w.watch = nil
 		w.boot()
@@ -68,6 +68,15 @@ func (w *world) heardOf(p *producer) {
 	if s := w.watch; s != nil && s.over && w.concerned(p) {
 		s.worst = max(s.worst, w.now-max(s.heard[p], s.at))
 		s.heard[p] = w.now
+	}
+}
+
+// deposed notes that a sequencer has lost its term. While nothing happens to anybody but the one that was killed, nobody may depose
+// the next one: whoever misses the dead means the dead one's term.
+func (w *world) deposed(a *agent) {
+	w.counts["sequencers deposed"]++
+	if s := w.watch; s != nil && s.over && !w.calm {
+		w.flaw("stall", "%s was deposed %d ms after the sequencer before it was killed", a.label(), w.now-s.at)
 	}
 }
 

@@ -5,7 +5,7 @@ type mutant struct {
 	Name    string
 	Breaks  string // the promise that is not kept any more
 	Edits   []edit
-	Checker string // log, kafka, starts, table, objects, state, stale, unseen, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
+	Checker string // log, kafka, starts, table, objects, state, stale, unseen, sealed, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
 	Seeds   int    // by which it must have been noticed
 	Kind    string // of worlds: single (also when empty), cluster, stall
 }
@@ -354,6 +354,42 @@ func mutants() []mutant {
 			"take-over-without-what-is-lacking", "a term begins with a View that holds everything before it",
 			[]edit{{"metadata/takeover.go", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			t.view.Apply(e)", "return t.replay(ctx, applied, acquired.Next, func(e Entry) error {\n			if len(e.Commands) > 0 {\n				e.Commands = e.Commands[1:]\n			}\n			t.view.Apply(e)"}},
 			"state kafka log rest unseen", 500, "cluster",
+		},
+		{
+			"claim-after-whatever-term", "a claim follows the term that it was made for, and no newer one of another agent",
+			[]edit{{"metadata/replica/core.go", "Unless: max(c.leader.term, c.view.Term()) + 1", "Unless: 0"}},
+			"stall", 40, "stall",
+		},
+		{
+			"deposed-sequencer-confirms", "a sequencer that was deposed answers no question",
+			[]edit{{
+				"metadata/bucketlog/append.go", "	held, _, err := l.getSlot(ctx, next)\n	switch {\n	case err == nil && held.term > term:\n",
+				"	held, _, err := l.getSlot(ctx, next)\n	switch {\n	case err == nil && held.term > term && next > 0:\n		return nil\n	case err == nil && held.term > term:\n",
+			}},
+			"log", 100, "cluster",
+		},
+		{
+			"acknowledged-before-its-own-view", "a follower answers once its own View shows what it answers for",
+			[]edit{{"metadata/replica/sending.go", "		if cmd.seq < applied {\n", "		if cmd.seq < applied+1000 {\n"}},
+			"unseen", 50, "cluster",
+		},
+		{
+			"seals-too-early", "the session of a silent agent is sealed after 20 s",
+			[]edit{{"metadata/replica/members.go", "c.now-at < ms(c.cfg.SealAfter) {", "c.now-at < ms(c.cfg.MemberSilence) {"}},
+			"sealed", 50, "cluster",
+		},
+		{
+			"kept-commits-resent-out-of-order", "commits whose outcome is not known go to the next sequencer in their order",
+			[]edit{{
+				"metadata/replica/sending.go", "		cmd.outlet, cmd.doubt = 0, true\n",
+				"		cmd.outlet, cmd.doubt = 0, true\n		if i := slices.Index(c.sending.pending, cmd); i > 0 {\n			c.sending.pending[i-1], c.sending.pending[i] = cmd, c.sending.pending[i-1]\n		}\n",
+			}},
+			"kafka rest", 500, "cluster",
+		},
+		{
+			"hearsay-does-not-age", "what others say of a sequencer's signs of life is as old as they say",
+			[]edit{{"metadata/replica/following.go", "		at := call.began - int64(resp.GetHeardMs())\n", "		at := call.began\n"}},
+			"stall rest", 40, "stall",
 		},
 		// Background work shared by agents.
 		{
