@@ -98,7 +98,7 @@ func (z zoneMates) ask(ctx context.Context, addr, what string, serve func(contex
 	}, func(a any, err error) {
 		settled = true
 		if got.err = err; err == nil {
-			got, _ = a.(answer) //nolint:errcheck // nothing else is replied
+			got, _ = a.(answer) // nothing else is replied
 		}
 	})
 	w.await(func() bool { return settled || ctx.Err() != nil })
