@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bargedata/barge/group"
 	"github.com/bargedata/barge/ingest"
 	"github.com/bargedata/barge/metadata"
 	"github.com/bargedata/barge/routing"
@@ -49,6 +50,11 @@ type Config struct {
 	Retention     time.Duration // how often it is looked for what retention.ms and retention.bytes let go
 	DrainTimeout  time.Duration // for everything in flight when the agent is told to stop
 
+	GroupInitialDelay time.Duration // the first rebalance of an empty group waits so long after each member that comes
+	GroupMaxSize      int32         // members of a group
+	// Of groups of the consumer protocol (KIP-848), whose members have no say in either.
+	GroupSessionTimeout, GroupHeartbeatInterval time.Duration
+
 	AutoCreateTopics    bool
 	NumPartitions       int32         // of topics created without a number
 	TableCommitInterval time.Duration // of topics that set none of their own
@@ -59,20 +65,26 @@ type Config struct {
 // DefaultConfig returns the defaults of `barge agent`.
 func DefaultConfig() Config {
 	return Config{
-		Store:               "file://./barge-data",
-		Metadata:            MetadataBucket,
-		Listen:              "127.0.0.1:9092",
-		HTTP:                "127.0.0.1:8080",
-		Roles:               []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
-		Peer:                "127.0.0.1:0",
-		FlushInterval:       250 * time.Millisecond,
-		FlushBytes:          8 << 20,
-		InlineBytes:         metadata.MaxInlineBytes - 64<<10, // beside it the entry describes its batches
-		BufferBytes:         256 << 20,
-		CacheBytes:          128 << 20,
-		ReleaseGrace:        10 * time.Minute,
-		Retention:           5 * time.Minute,
-		DrainTimeout:        30 * time.Second,
+		Store:             "file://./barge-data",
+		Metadata:          MetadataBucket,
+		Listen:            "127.0.0.1:9092",
+		HTTP:              "127.0.0.1:8080",
+		Roles:             []string{RoleProduce, RoleFetch, RoleCoordinate, RoleCompact, RoleConsole},
+		Peer:              "127.0.0.1:0",
+		FlushInterval:     250 * time.Millisecond,
+		FlushBytes:        8 << 20,
+		InlineBytes:       metadata.MaxInlineBytes - 64<<10, // beside it the entry describes its batches
+		BufferBytes:       256 << 20,
+		CacheBytes:        128 << 20,
+		ReleaseGrace:      10 * time.Minute,
+		Retention:         5 * time.Minute,
+		DrainTimeout:      30 * time.Second,
+		GroupInitialDelay: group.DefaultConfig().InitialDelay,
+		GroupMaxSize:      int32(group.DefaultConfig().MaxMembers),
+
+		GroupSessionTimeout:    group.DefaultConfig().ConsumerSession,
+		GroupHeartbeatInterval: group.DefaultConfig().ConsumerHeartbeat,
+
 		NumPartitions:       4,
 		TableCommitInterval: time.Minute,
 		TableFence:          true,
@@ -116,6 +128,9 @@ func reachable(addr string) bool {
 
 // maxRequestBytes is the most one WAL object holds, and a request is never split over objects.
 const maxRequestBytes = 100 << 20
+
+// maxGroupSize keeps what the leader of a classic group is sent, and the record of a group, in bounds.
+const maxGroupSize = 20_000
 
 // Validate reports every setting that cannot work, each with its name and a fix.
 func (c Config) Validate() error {
@@ -172,6 +187,9 @@ func (c Config) Validate() error {
 		{"release-grace", c.ReleaseGrace, 0},
 		{"retention-check-interval", c.Retention, 100 * time.Millisecond},
 		{"drain-timeout", c.DrainTimeout, time.Second},
+		{"group-initial-delay", c.GroupInitialDelay, 0},
+		{"group-session-timeout", c.GroupSessionTimeout, c.GroupHeartbeatInterval + time.Millisecond},
+		{"group-heartbeat-interval", c.GroupHeartbeatInterval, 50 * time.Millisecond},
 		{"table-commit-interval", c.TableCommitInterval, 100 * time.Millisecond},
 	} {
 		if d.v < d.min {
@@ -204,6 +222,9 @@ func (c Config) Validate() error {
 	}
 	if c.NumPartitions < 1 || c.NumPartitions > 10_000 {
 		bad("num-partitions %d: want 1 to 10000", c.NumPartitions)
+	}
+	if c.GroupMaxSize < 1 || c.GroupMaxSize > maxGroupSize {
+		bad("group-max-size %d: want 1 to %d", c.GroupMaxSize, maxGroupSize)
 	}
 	return errors.Join(errs...)
 }

@@ -43,6 +43,8 @@ func (a *Agent) build(j *joined, session metadata.SessionID) (*services, error) 
 
 	groupConfig := group.DefaultConfig()
 	groupConfig.Owner, groupConfig.Session, groupConfig.Cluster = a.advertised(), session, node
+	groupConfig.InitialDelay, groupConfig.MaxMembers = a.cfg.GroupInitialDelay, int(a.cfg.GroupMaxSize)
+	groupConfig.ConsumerSession, groupConfig.ConsumerHeartbeat = a.cfg.GroupSessionTimeout, a.cfg.GroupHeartbeatInterval
 	groups, err := group.New(groupConfig, view, node, a.parts.Now, a.entropy.rand(), a.log)
 	if err != nil {
 		return nil, err

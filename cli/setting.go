@@ -129,12 +129,16 @@ func agentSettings() []setting {
 		sizeSetting("cache-bytes", "recent objects kept in memory for consumers", func(v *values) *int64 { return &v.CacheBytes }),
 		sizeSetting("max-request-bytes", "largest Kafka request taken", func(v *values) *int64 { return &v.MaxRequestBytes }),
 		boolSetting("auto-create-topics", "create a topic when a client asks for one that does not exist", func(v *values) *bool { return &v.AutoCreateTopics }),
-		partitionsSetting(),
+		numberSetting("num-partitions", "partitions of a topic created without a number", func(v *values) *int32 { return &v.NumPartitions }),
 		durationSetting("table-commit-interval", "longest wait of a record for its table, where the topic sets none", func(v *values) *time.Duration { return &v.TableCommitInterval }),
 		boolSetting("table-fence", "keep other engines from writing to the tables", func(v *values) *bool { return &v.TableFence }),
 		durationSetting("release-grace", "between the release of an object and its deletion", func(v *values) *time.Duration { return &v.ReleaseGrace }),
 		durationSetting("retention-check-interval", "how often to look for what retention.ms and retention.bytes of the topics let go", func(v *values) *time.Duration { return &v.Retention }),
 		durationSetting("drain-timeout", "for what is in flight when the agent is told to stop", func(v *values) *time.Duration { return &v.DrainTimeout }),
+		durationSetting("group-initial-delay", "the first rebalance of an empty group waits so long after each member that comes", func(v *values) *time.Duration { return &v.GroupInitialDelay }),
+		numberSetting("group-max-size", "members of a consumer group; one more is told GROUP_MAX_SIZE_REACHED", func(v *values) *int32 { return &v.GroupMaxSize }),
+		durationSetting("group-session-timeout", "how long a member of a group of the consumer protocol (KIP-848) may be silent", func(v *values) *time.Duration { return &v.GroupSessionTimeout }),
+		durationSetting("group-heartbeat-interval", "how often such a member is told to show up", func(v *values) *time.Duration { return &v.GroupHeartbeatInterval }),
 		logFormatSetting(),
 		logLevelSetting(),
 	}
@@ -195,16 +199,16 @@ func secretSetting() setting {
 	return s
 }
 
-func partitionsSetting() setting {
+func numberSetting(name, usage string, field func(*values) *int32) setting {
 	return setting{
-		name: "num-partitions", kind: "number", usage: "partitions of a topic created without a number",
-		get: func(v *values) string { return strconv.Itoa(int(v.NumPartitions)) },
+		name: name, kind: "number", usage: usage,
+		get: func(v *values) string { return strconv.Itoa(int(*field(v))) },
 		set: func(v *values, s string) error {
 			n, err := strconv.ParseInt(s, 10, 32)
 			if err != nil {
 				return errors.New("want a whole number")
 			}
-			v.NumPartitions = int32(n)
+			*field(v) = int32(n)
 			return nil
 		},
 	}
