@@ -22,7 +22,8 @@ test: ## everything: set-up, vet, models, unit tests, a share of the long proofs
 	@scripts/phase.sh unit go test -tags synctests ./...
 	@scripts/phase.sh sim go run ./sim/seeds -count 0 -for 240s
 	@scripts/phase.sh mutants go run ./sim/mutants -for 240s
-	@scripts/phase.sh realworld go test -count=1 -timeout 20m -parallel 4 -tags realworld ./objectstore/... ./metadata/bucketlog ./metadata/pglog ./tableflow/... ./test/...
+	@scripts/phase.sh realworld go test -count=1 -timeout 20m -parallel 4 -tags realworld ./objectstore/... ./metadata/bucketlog ./metadata/pglog ./tableflow/... $$(go list -tags realworld ./test/... | grep -v /test/suites)
+	@scripts/phase.sh suites go test -count=1 -timeout 15m -parallel 4 -tags realworld ./test/suites/...
 
 prove: ## the long proofs with their full counts; the figures are in docs/proofs.md
 	@scripts/phase.sh setup scripts/setup-test-tools.sh
@@ -30,6 +31,7 @@ prove: ## the long proofs with their full counts; the figures are in docs/proofs
 	@scripts/phase.sh histories go test -count=1 -v -tags synctests -run Linearizable ./metadata ./metadata/bucketlog
 	@scripts/phase.sh sim go run ./sim/seeds -count 20000
 	@scripts/phase.sh mutants go run ./sim/mutants
+	@BARGE_SUITES=all scripts/phase.sh suites go test -count=1 -timeout 60m -tags realworld -v -run 'Kgo|KafkaPorted|Librdkafka' ./test/suites
 	BARGE_KILLS=100 BARGE_STORM_SECONDS=120 BARGE_PAUSE_SECONDS=600 BARGE_OUTAGE_SECONDS=60 go test -count=1 -timeout 60m -parallel 4 -tags realworld -v -run 'KilledOverAndOver|TestStoreThat|TestStopAndStart|TestStalledStore|TestAgentsThatSlept|TestAgentsInTheirStores' ./test/...
 
 tools: ## only the set-up of make test, in .tools

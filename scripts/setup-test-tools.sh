@@ -7,6 +7,7 @@
 #   .tools/bin/versitygw   an S3 server on loopback       tools/versitygw/go.mod
 #   .tools/bin/kcat        a link to kcat on PATH         Debian package, installed when missing and root
 #   .tools/bin/postgres …  links to PostgreSQL's programs Debian package, likewise
+#   .tools/librdkafka      librdkafka's own test suite    built from Debian's source package
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -40,6 +41,7 @@ have_postgres() {
     [ -x "$(postgres_program "$name")" ] || return 1
   done
 }
+have_header() { printf '#include <%s>\n' "$1" | g++ -E -x c++ -; }
 missing=() packages=()
 need() {
   "${@:3}" >/dev/null 2>&1 && return
@@ -52,6 +54,10 @@ need "PostgreSQL ($postgres_programs)" postgresql have_postgres
 need "java and javac (JDK 17 or newer)" default-jdk-headless have_javac
 need "mvn (Maven)" maven command -v mvn
 need "python3 with venv" "python3 python3-venv" have_python
+need "gcc, g++ and make" build-essential command -v gcc g++ make
+need "zlib's header" zlib1g-dev have_header zlib.h
+need "zstd's header" libzstd-dev have_header zstd.h
+need "RapidJSON" rapidjson-dev have_header rapidjson/schema.h
 
 if [ ${#missing[@]} -gt 0 ]; then
   names=$(printf ', %s' "${missing[@]}")
@@ -85,6 +91,7 @@ made_from() {
   venv) echo "$root" && python3 --version && cat test/setup/requirements.txt ;;
   jars) cat test/setup/pom.xml ;;
   versitygw) go env GOVERSION && cat tools/versitygw/go.mod tools/versitygw/go.sum ;;
+  librdkafka) cat test/setup/librdkafka.sh ;;
   esac
 }
 
@@ -104,17 +111,22 @@ make_versitygw() {
   go build -modfile=tools/versitygw/go.mod -o "$tools/bin/versitygw" github.com/versity/versitygw/cmd/versitygw
 }
 
+make_librdkafka() {
+  test/setup/librdkafka.sh "$tools/librdkafka"
+}
+
 there() {
   case $1 in
   venv) [ -x "$tools/venv/bin/python" ] ;;
   jars) [ -d "$tools/jars" ] ;;
   versitygw) [ -x "$tools/bin/versitygw" ] ;;
+  librdkafka) [ -x "$tools/librdkafka/test-runner" ] ;;
   esac
 }
 
 # The parts share nothing but the network, so they are made side by side.
 running=()
-for part in venv jars versitygw; do
+for part in venv jars versitygw librdkafka; do
   stamp=$tools/stamps/$part
   want=$(made_from "$part")
   if there "$part" && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
