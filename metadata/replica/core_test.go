@@ -97,7 +97,8 @@ func TestTakeOverLeavesOutWhoDoesNotAnswer(t *testing.T) {
 		c, call := followingX(t)
 		w := silentWorld{core: c, refused: refused, answers: map[uint64]silentAnswer{}}
 		w.answers[call] = w.answer("x", 5, 3*time.Second)
-		for ; w.now < 10_000 && w.claimed == 0; w.pass() {
+		for w.now < 10_000 && w.claimed == 0 {
+			w.pass()
 		}
 		if w.claimed == 0 {
 			t.Fatal("it did not claim")
