@@ -29,7 +29,8 @@
 // in half of the clusters they share what background work there is until none is left (upkeep.go), before they leave. Single agents
 // are killed. Then a fresh agent drains what is left, and everything is read back: partitions, each
 // version of each table, the log from every snapshot, and the whole store by compactor/fsck. What did not come to rest, and
-// errors that nothing explains (something "corrupt"), are violations too, by "rest".
+// errors that nothing explains (something "corrupt"), are violations too, by "rest". Two that were told to have
+// changed a topic from the same state are one by "changes".
 //
 //	make sim SEED=7          one world of the kind that the seed chooses, step by step, and its trace hash
 //	make sim SEEDS=20000     many worlds on all cores; FROM=n to begin elsewhere

@@ -143,6 +143,8 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 			}
 		case metadata.CommitHeld:
 			o.w.counts["batches judged later"] += len(c.Batches)
+		case metadata.AlterTopicConfigs, metadata.CreatePartitions:
+			o.topicChanged(r)
 		case metadata.DeleteTopic:
 			o.w.counts["topics deleted"]++
 		case metadata.SealSession:

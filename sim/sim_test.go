@@ -80,7 +80,7 @@ func TestWorldsAreClean(t *testing.T) {
 			[]string{
 				"agents fenced", "agents killed", "agents paused", "agents stopped", "agents started beside another", "answers lost", "batches acknowledged", "batches given up", "commits answered to nobody",
 				"batches not written", "batches of unknown outcome", "compactions", "objects regrouped", "objects deleted", "objects committed", "objects committed inline", "foreign slots refused", "records polled", "sessions sealed", "snapshots damaged",
-				"starts from a snapshot", "table versions projected", "topics deleted", "slots truncated", "slow answers", "batches judged later", "requests on their way",
+				"starts from a snapshot", "table versions projected", "topics deleted", "topics altered", "topics grown", "slots truncated", "slow answers", "batches judged later", "requests on their way",
 			},
 		},
 		{
@@ -89,7 +89,7 @@ func TestWorldsAreClean(t *testing.T) {
 			[]string{
 				"agents fenced", "agents killed", "agents paused", "agents drained", "answers lost", "batches acknowledged", "batches given up", "batches not written", "batches of unknown outcome", "batches judged later",
 				"clocks set", "compactions", "connections reset", "cuts", "ends asked for", "messages lost", "objects committed", "objects committed inline", "objects deleted", "objects regrouped", "records polled",
-				"sequencers deposed", "sessions opened again", "sessions sealed", "snapshots damaged", "store calls cut off", "table versions projected", "terms taken over", "topics deleted", "slots truncated",
+				"sequencers deposed", "sessions opened again", "sessions sealed", "snapshots damaged", "store calls cut off", "table versions projected", "terms taken over", "topics deleted", "topics altered", "topics grown", "slots truncated",
 				"objects read from their keepers", "objects handed to their keepers", "keepers that were too slow", "answers about objects gone wrong", "reads while nobody failed", "upkeep shared to its end",
 			},
 		},

@@ -63,6 +63,7 @@ type profile struct {
 	uploads        int
 	commits        int
 	deletions      int // of records, one in so many steps
+	changes        int // one in so many steps changes a topic, if it can
 	lostCommits    int // one answer to a commit in so many
 	slowAnswers    int // one answer of the store in so many
 	lateRequests   int // one request of a producer in so many
@@ -125,7 +126,9 @@ type world struct {
 	stalls     []int64
 	watch      *stallWatch // in a world of that kind
 
-	startRng *rand.Rand // of what moves log starts
+	startRng  *rand.Rand    // of what moves log starts
+	changeRng *rand.Rand    // of what changes topics
+	stepped   map[step]bool // changes of topics that somebody was told to have made
 
 	hist       History
 	counts     map[string]int
@@ -197,6 +200,7 @@ func newWorld(cfg Config) *world {
 		w.wanted = append(w.wanted, wantedTopic{"plain", 1, map[string]string{"barge.table.enable": "false"}})
 	}
 	w.drawLogStarts()
+	w.drawChanges()
 	if kind == Single {
 		w.boot()
 	} else {
@@ -310,6 +314,7 @@ func (w *world) turn() {
 		w.succeed()
 	}
 	w.deleteRecords()
+	w.changeTopic()
 	if w.rng.IntN(6) == 0 && w.client() {
 		return
 	}

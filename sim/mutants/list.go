@@ -482,5 +482,10 @@ func mutants() []mutant {
 			[]edit{{"metadata/logstart.go", "case t.TableEnabled():", "case t.TableEnabled() && t.KeepsTable():"}},
 			"objects table", 300, "",
 		},
+		{
+			"configs-lost", "a change of a topic's configs is made of what is set, or not at all",
+			[]edit{{"metadata/topicstate.go", "case !maps.Equal(t.Configs, c.From):", "case false && !maps.Equal(t.Configs, c.From):"}},
+			"changes", 300, "",
+		},
 	}
 }
