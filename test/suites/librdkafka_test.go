@@ -126,8 +126,8 @@ func (r rdkafka) all(t *testing.T, only ...string) {
 	}
 	var numbers []string
 	for _, name := range known {
-		if only != nil && !slices.Contains(only, name[:4]) {
-			continue
+		if only != nil && !slices.Contains(only, name[:4]) || strings.HasSuffix(name, "_local") || strings.HasSuffix(name, "_mock") && name[:4] != "0139" {
+			continue // 0139 is called a mock and wants a broker; the others need none, and the runner leaves them out
 		}
 		if _, ok := covering(excluded, name); (!ok || full()) && !slices.Contains(numbers, name[:4]) {
 			numbers = append(numbers, name[:4])
