@@ -94,7 +94,7 @@ func (n *node) carryOut(actions []replica.Action) {
 			n.cancel = cancel
 			w.spawn(a, "acquire", func(*task) { n.acquire(ctx, act.Unless) })
 		case replica.CheckAction:
-			a.seq.ask(func(error) {})
+			a.seq.ask(func(err error) { n.take(replica.CheckedEvent{Call: act.Call, Err: err}) })
 		case replica.StopSequencerAction:
 			if n.cancel != nil {
 				n.cancel()
@@ -381,6 +381,7 @@ func (n *node) end(err error) {
 	}
 	if n.ready && !n.a.stopping {
 		n.a.ended, n.a.ready = true, false
+		n.a.groups.end()
 		n.a.w.counts["agents ended"]++
 		n.a.after(time.Second, "exit", func() { n.a.w.kill(n.a) })
 	}

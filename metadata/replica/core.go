@@ -50,6 +50,7 @@ type Core struct {
 	yielding bool   // the claim has been cut short: somebody else has a newer term than it was to follow
 	lastTick int64
 	leapt    int64  // when this process was found to have stood still, 0: never
+	doubt    uint64 // number of the check by which its term must be found to be the newest still, 0: there is no doubt
 	calls    uint64 // number of the last one given out
 	stats    Stats
 
@@ -100,9 +101,12 @@ func NewCore(cfg Config, view *metadata.View, rng *rand.Rand) *Core {
 func (c *Core) Sequencing() bool { return c.mode == sequencing }
 
 // Reachable reports whether commands of this agent find the sequencer: it is heard directly, or is this agent. now is
-// as of Step.
+// as of Step. An agent that has stood still is not the sequencer until the log says that it still is.
 func (c *Core) Reachable(now int64) bool {
-	return c.mode == sequencing || c.leader.reachedAt > 0 && now-c.leader.reachedAt <= ms(c.cfg.MemberSilence)
+	if c.mode == sequencing {
+		return c.doubt == 0 && now-c.lastTick <= ms(leap)
+	}
+	return c.leader.reachedAt > 0 && now-c.leader.reachedAt <= ms(c.cfg.MemberSilence)
 }
 
 // Members are the live agents as far as known, this one among them once it has a session. The result is shared.
@@ -167,6 +171,8 @@ func (c *Core) Step(ev Event, now int64) []Action {
 		c.ask(ev.Question)
 	case LeaveEvent:
 		c.leave(ev.Question)
+	case CheckedEvent:
+		c.checked(ev)
 	case ConfirmedEvent:
 		c.confirmed(ev)
 	case PolledEvent:
@@ -218,6 +224,9 @@ func (c *Core) stoodStill(gap int64) {
 	c.tell("this process stood still", "seconds", float64(gap)/1000)
 	c.leader.since = c.now
 	c.members.shift(gap)
+	if c.mode == sequencing {
+		c.doubt = c.calls + 1
+	}
 	c.check()
 }
 
@@ -277,7 +286,7 @@ func (c *Core) beginToFollow() {
 
 // sequence begins a term of this agent's own.
 func (c *Core) sequence(start metadata.TakenOver) {
-	c.mode, c.ownTerm = sequencing, start.Term
+	c.mode, c.ownTerm, c.doubt = sequencing, start.Term, 0
 	c.stats.TakeOvers++
 	c.leader = leader{term: start.Term, addr: c.cfg.Owner.Peer, since: c.now, reachedAt: c.now}
 	c.silence.heard()

@@ -256,7 +256,7 @@ func (a *simAgent) carryOut(act replica.Action) {
 			a.take(replica.AcquiredEvent{Start: start, Err: err})
 		})
 	case replica.CheckAction:
-		a.askOwn(func(error) {})
+		a.askOwn(func(err error) { a.take(replica.CheckedEvent{Call: act.Call, Err: err}) })
 	case replica.StopSequencerAction:
 		if a.seq != nil {
 			a.sequence(metadata.StopEvent{})

@@ -184,3 +184,47 @@ func (w *silentWorld) members() []string {
 	}
 	return peers
 }
+
+// A sequencer that has stood still may have been deposed meanwhile: until the log, asked after it woke, says that its term is the newest, nobody is
+// told that it reaches the sequencer, since others may do what it does.
+func TestSequencerThatStoodStillAsksTheLogFirst(t *testing.T) {
+	c, call := followingX(t)
+	find[replica.AcquireAction](t, c.Step(replica.FollowedEvent{Call: call, Response: &peerpb.FollowResponse{Term: 1, Leaving: true, Sequencer: "me", End: 1}}, 10))
+	c.Step(replica.AcquiredEvent{Start: metadata.TakenOver{Term: 2, Next: 1}}, 20)
+	c.Step(replica.TickEvent{}, 250)
+	early := uint64(0) // the newest check from before it fell asleep
+	for now := int64(500); now <= 6000; now += 250 {
+		for _, act := range c.Step(replica.TickEvent{}, now) {
+			if check, ok := act.(replica.CheckAction); ok {
+				early = check.Call
+			}
+		}
+	}
+	if early == 0 || !c.Reachable(6010) {
+		t.Fatalf("awake: reachable %v, check %d", c.Reachable(6010), early)
+	}
+	if c.Reachable(60_000) {
+		t.Error("it is reachable before it has noticed that it slept")
+	}
+	check := find[replica.CheckAction](t, c.Step(replica.TickEvent{}, 60_000))
+	for _, ev := range []replica.CheckedEvent{{Call: early}, {Call: check.Call, Err: metadata.ErrUnavailable}} {
+		c.Step(ev, 60_010)
+		if c.Reachable(60_010) {
+			t.Errorf("it is reachable after %+v", ev)
+		}
+	}
+	again := uint64(0)
+	for now := int64(60_250); now <= 61_000; now += 250 {
+		for _, act := range c.Step(replica.TickEvent{}, now) {
+			if check, ok := act.(replica.CheckAction); ok {
+				again = check.Call
+			}
+		}
+	}
+	if again == 0 {
+		t.Fatal("it does not ask again")
+	}
+	if c.Step(replica.CheckedEvent{Call: again}, 61_010); !c.Reachable(61_010) {
+		t.Error("it is not reachable though the log has said that its term is the newest")
+	}
+}

@@ -76,6 +76,11 @@ type (
 		Next uint64
 		Err  error
 	}
+	// CheckedEvent answers a CheckAction. Err nil: the own term is the newest, as of a moment after the call began.
+	CheckedEvent struct {
+		Call uint64
+		Err  error
+	}
 	// PolledEvent brings a call of Follow by another agent. A ReplyAction answers it, at once or later.
 	PolledEvent struct {
 		Call    uint64 // given by the driver
@@ -112,8 +117,8 @@ type (
 	// AcquireAction wants the log taken over for this agent, unless another one has that term or a newer one already, a sequencer started, and then an AcquiredEvent. The sequencer's
 	// OnApplied and its end become an AppliedEvent and an EndedEvent.
 	AcquireAction struct{ Unless uint64 }
-	// CheckAction wants the own sequencer's Confirm called, and nothing of its answer: a sequencer that is deposed ends by it.
-	CheckAction struct{}
+	// CheckAction wants the own sequencer's Confirm called and then a CheckedEvent; a sequencer that is deposed also ends by it.
+	CheckAction struct{ Call uint64 }
 	// StopSequencerAction wants the own sequencer stopped, or the AcquireAction under way: an EndedEvent or an AcquiredEvent with
 	// an error comes of it.
 	StopSequencerAction struct{}
@@ -191,6 +196,7 @@ func (BrokenEvent) event()    {}
 func (AskEvent) event()       {}
 func (LeaveEvent) event()     {}
 func (ConfirmedEvent) event() {}
+func (CheckedEvent) event()   {}
 func (PolledEvent) event()    {}
 func (UnpolledEvent) event()  {}
 func (SelfEvent) event()      {}

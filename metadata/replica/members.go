@@ -178,6 +178,9 @@ func (c *Core) lead() {
 			m.silent = m.silent || len(m.followers) == 0
 		}
 	}
+	if c.doubt > 0 && c.now-m.checkedAt >= ms(beat) {
+		c.check()
+	}
 	if m.silent && c.now-m.checkedAt >= ms(c.cfg.MemberSilence) {
 		c.check() // whoever is cut off from all others may have been deposed
 		if c.now-m.began > ms(c.cfg.SealAfter) && len(m.lastHeard) == 0 {
@@ -209,7 +212,15 @@ func moved(before, after, slack int64) bool {
 func (c *Core) check() {
 	if c.mode == sequencing {
 		c.members.checkedAt = c.now
-		c.do(CheckAction{})
+		c.calls++
+		c.do(CheckAction{c.calls})
+	}
+}
+
+// checked takes what a check has found out; who is deposed hears of it otherwise.
+func (c *Core) checked(ev CheckedEvent) {
+	if ev.Err == nil && ev.Call >= c.doubt {
+		c.doubt = 0
 	}
 }
 

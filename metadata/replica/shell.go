@@ -44,9 +44,11 @@ func (n *Node) carryOut(act Action) {
 			n.work.Go(func() {
 				ctx, cancel := context.WithTimeout(n.ctx, confirmLimit)
 				defer cancel()
-				if err := own.Confirm(ctx); err != nil {
+				err := own.Confirm(ctx)
+				if err != nil {
 					n.parts.Logger.DebugContext(ctx, "the log does not say whether this term is the newest", "err", err)
 				}
+				n.step(CheckedEvent{act.Call, err})
 			})
 		}
 	case StopSequencerAction:
