@@ -56,7 +56,8 @@ type agent struct {
 	batches *batches
 	reader  *fetch.Reader
 	worker  *compactor.Compactor
-	polls   []*poll // that wait for the reader
+	polls   []*poll      // that wait for the reader
+	groups  *coordinator // of an agent in a cluster with groups
 }
 
 func (a *agent) label() string {
@@ -88,7 +89,7 @@ func (w *world) boot() {
 	w.note("boot", a.label(), a.skew)
 	if w.kind != Single {
 		a.zone = zone(w.rng.IntN(w.profile.zones))
-		a.old = w.profile.old && w.oracle.view.Level() < metadata.MaxLevel && w.rng.IntN(2) == 0
+		a.old = w.profile.old && !w.calm && w.oracle.view.Level() < metadata.MaxLevel && w.rng.IntN(2) == 0
 	}
 	if w.kind == Single || a.old {
 		w.spawn(a, "start", a.start)
@@ -232,7 +233,7 @@ func (a *agent) serve() error {
 		workConfig.Share = compactor.Spread(a.node.members, a.session)
 	}
 	a.worker = compactor.New(workConfig, a.view, a, store, a.now, a.name, a.w.discard)
-	return nil
+	return a.coordinate()
 }
 
 // open opens a Parquet file as fetch.OpenParquet does, but gets it whole: reading ranges of it takes goroutines, which would step on
@@ -391,6 +392,7 @@ func (w *world) kill(a *agent) {
 		w.net.hangUp(a)
 	}
 	a.polls, a.timers = nil, nil
+	w.groupsDue = 0
 }
 
 // bury unwinds the tasks of agents that were killed; not from inside one of them.

@@ -69,6 +69,8 @@ type clusterProfile struct {
 	ownerWait   time.Duration // for who keeps an object
 	lull        int           // steps at the beginning in which nothing goes wrong
 	upkeep      bool          // in the end the agents do all background work before they leave
+	turnover    int           // a member of a group leaves, dies or stands still, one turn of theirs in so many
+	restless    bool          // members commit also while other clients do nothing
 }
 
 func zone(i int) string { return string(rune('a' + i)) }
@@ -219,6 +221,9 @@ func (w *world) wakeUp(next int64) int64 {
 		if a.paused {
 			next = min(next, max(a.wakeAt, w.now+1))
 		}
+	}
+	if len(w.groups) > 0 && !w.mute && w.groupsDue > w.now {
+		next = min(next, w.groupsDue)
 	}
 	if w.quietUntil > w.now {
 		return min(next, w.quietUntil)

@@ -21,9 +21,12 @@
 //
 // Producers and consumers behave as Kafka's clients do: five batches in flight to a partition, retries of the same bytes in order,
 // time-outs, new epochs after a batch was given up. Requests may arrive after their client has hung up, some clients have two
-// connections whose batches overtake each other, and some go on in the same epoch when they should not. What they and the store saw goes into a History, and pure functions judge
-// it: CheckLog, CheckKafka, CheckStarts, CheckEnds, CheckUnseen, CheckTables, CheckObjects, CheckStates, CheckReads, CheckShares. Each says in its comment what it promises to
-// find; sim/mutants breaks the product line by line and names the one that must report it.
+// connections whose batches overtake each other, and some go on in the same epoch when they should not. In most clusters there are groups
+// of consumers too: each agent runs a group.Coordinator, whose requests and saves are tasks, and members find it, join, share the
+// partitions, commit, leave and die. What they and the store saw goes into a History, and pure functions judge
+// it: CheckLog, CheckKafka, CheckStarts, CheckEnds, CheckUnseen, CheckTables, CheckObjects, CheckStates, CheckReads, CheckShares,
+// CheckCoordinators, CheckOffsets, CheckMembership. Each says in its comment what it promises to find; sim/mutants breaks
+// the product line by line and names the one that must report it.
 //
 // At the end the faults stop. In a cluster all must come to rest, every View at the end of the log and all agents known to all; each of them reads everything, and
 // in half of the clusters they share what background work there is until none is left (upkeep.go), before they leave. Single agents

@@ -17,11 +17,12 @@ type History struct {
 	Starts  StartHistory
 	Reads   []StoreRead
 	Shared  []Shared
+	Groups  GroupHistory
 }
 
 // Violation is one promise that was not kept.
 type Violation struct {
-	Checker string // log, kafka, starts, table, objects, state, stale, unseen, zone, upkeep, stall, or rest: what should come to rest or not fail at all
+	Checker string // log, kafka, starts, table, objects, state, stale, unseen, zone, upkeep, coordinators, offsets, membership, stall, or rest: what should come to rest or not fail at all
 	Text    string
 }
 

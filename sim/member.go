@@ -115,6 +115,7 @@ func (a *agent) reopen() {
 		return
 	}
 	a.sealed = true
+	a.groups.end()
 	a.w.counts["sessions opened again"]++
 	a.w.note("session sealed", a.label(), int64(a.session))
 	if !a.ready {
@@ -135,7 +136,9 @@ func (a *agent) leave() {
 	a.tell(true)
 	a.w.spawn(a, "leave", func(*task) {
 		_ = a.w.sleep(a.w.ctx, leaveAfter)
+		a.groups.handOver()
 		a.ready = false
+		a.groups.end()
 		a.batches.core.Drain(a.now())
 		a.batches.act()
 		a.w.await(a.batches.core.Idle)

@@ -147,6 +147,10 @@ func (o *oracle) judge(e metadata.Entry, results []metadata.Result) {
 			o.topicChanged(r)
 		case metadata.DeleteTopic:
 			o.w.counts["topics deleted"]++
+		case metadata.SetKeys:
+			if r, ok := r.(metadata.SetKeysResult); ok && r.Err == nil {
+				o.setKeys(c, r.Version)
+			}
 		case metadata.SealSession:
 			o.w.counts["sessions sealed"]++
 			if _, ok := o.sealedAt[c.Session]; !ok {

@@ -25,7 +25,9 @@ func (w *world) settle() {
 		}
 	}
 	began := w.now
-	if !w.until(3*drainSteps, func() bool { return w.now-began > restLimit || w.drained() && w.atRest() && w.agreed() }) || !w.drained() || !w.atRest() || !w.agreed() {
+	if !w.until(3*drainSteps, func() bool {
+		return w.now-began > restLimit || w.drained() && w.groupsRested() && w.atRest() && w.agreed()
+	}) || !w.drained() || !w.groupsRested() || !w.atRest() || !w.agreed() {
 		w.flaw("rest", "%d ms after the last fault: %s", w.now-began, w.unrest())
 		return
 	}
@@ -34,6 +36,7 @@ func (w *world) settle() {
 		w.saw(a.view, fmt.Sprintf("view of agent %d when all was at rest", a.n))
 		w.showEnds(a)
 	}
+	w.groups = nil // their members have seen all that they are to see
 	w.noteShares()
 	rested := w.now
 	w.until(drainSteps, func() bool { return w.now-rested > forgiven })
@@ -67,6 +70,11 @@ func (w *world) unrest() string {
 	s := "the log ends at " + fmt.Sprint(w.oracle.state.Next())
 	if !w.drained() {
 		s += ", clients wait for " + w.open()
+	}
+	for _, g := range w.groups {
+		for _, m := range g.members {
+			s += fmt.Sprintf(", member %d of %s has generation %d (joined %t, assigned %t, has asked %t)", m.n, g.name, m.generation, m.joined, m.stable, m.lastLook)
+		}
 	}
 	for _, a := range w.agents {
 		s += fmt.Sprintf(", %s has %d", a.label(), a.view.Applied())

@@ -89,6 +89,7 @@ func TestWorldsAreClean(t *testing.T) {
 			[]string{
 				"agents fenced", "agents killed", "agents paused", "agents drained", "answers lost", "batches acknowledged", "batches given up", "batches not written", "batches of unknown outcome", "batches judged later",
 				"clocks set", "compactions", "connections reset", "cuts", "ends asked for", "messages lost", "objects committed", "objects committed inline", "objects deleted", "objects regrouped", "records polled",
+				"assignments learned", "group shards claimed", "groups saved", "members killed", "members left", "members paused", "offsets committed", "offsets fetched",
 				"sequencers deposed", "sessions opened again", "sessions sealed", "snapshots damaged", "store calls cut off", "table versions projected", "terms taken over", "topics deleted", "topics altered", "topics grown", "slots truncated",
 				"objects read from their keepers", "objects handed to their keepers", "keepers that were too slow", "answers about objects gone wrong", "reads while nobody failed", "upkeep shared to its end",
 			},

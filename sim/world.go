@@ -38,7 +38,7 @@ const (
 type Config struct {
 	Seed  uint64
 	Kind  Kind      // Mixed: the seed chooses
-	Steps int       // of the scheduler before the faults end; 0: 2,500, of a cluster 8,000, of a stall 12,000
+	Steps int       // of the scheduler before the faults end; 0: 2,500, of a cluster 8,000, or 12,000 where it has groups, of a stall 12,000
 	Trace io.Writer // gets every step as text; nil: none
 }
 
@@ -130,6 +130,13 @@ type world struct {
 	changeRng *rand.Rand    // of what changes topics
 	stepped   map[step]bool // changes of topics that somebody was told to have made
 
+	groups      []*consumerGroup  // of a cluster
+	groupsDue   int64             // no member has anything to do before
+	groupWrites []GroupWrite      // that coordinators have submitted
+	claims      map[uint64]holder // who claimed a group's shard, by the claim's version
+	commits     int               // of offsets, so far
+	assigned    int               // generations, so far
+
 	hist       History
 	counts     map[string]int
 	violations []Violation
@@ -173,11 +180,14 @@ func newWorld(cfg Config) *world {
 	}
 	w := &world{
 		cfg: cfg, kind: kind, ctx: context.Background(), rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), now: 1_700_000_000_000, hash: 14695981039346656037,
-		discard: slog.New(slog.DiscardHandler), counts: map[string]int{}, known: map[record.Partition]bool{}, keptTables: map[string]bool{}, flaws: map[string]bool{},
+		discard: slog.New(slog.DiscardHandler), counts: map[string]int{}, known: map[record.Partition]bool{}, keptTables: map[string]bool{}, claims: map[uint64]holder{}, flaws: map[string]bool{},
 	}
 	w.profile = w.draw()
 	if kind != Single {
 		w.drawCluster()
+	}
+	if kind == Cluster {
+		w.drawGroups()
 	}
 	memory := objectstore.NewMemory(func() time.Time { return time.UnixMilli(w.now) })
 	w.witness = &witness{Memory: memory, w: w, written: map[string]writing{}}
@@ -318,7 +328,10 @@ func (w *world) turn() {
 	if w.rng.IntN(6) == 0 && w.client() {
 		return
 	}
-	if !w.step() && !w.client() {
+	if len(w.groups) > 0 && w.rng.IntN(2) == 0 && w.groupTurn() {
+		return
+	}
+	if !w.step() && !w.client() && !w.groupTurn() {
 		w.skip()
 	}
 	if w.steps%64 == 0 {
@@ -661,4 +674,7 @@ func (w *world) judge() {
 	w.violations = append(w.violations, CheckStates(w.hist.States)...)
 	w.violations = append(w.violations, CheckReads(w.hist.Reads)...)
 	w.violations = append(w.violations, CheckShares(w.hist.Shared)...)
+	w.violations = append(w.violations, CheckCoordinators(&w.hist.Groups)...)
+	w.violations = append(w.violations, CheckOffsets(&w.hist.Groups)...)
+	w.violations = append(w.violations, CheckMembership(&w.hist.Groups)...)
 }

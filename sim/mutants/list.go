@@ -5,7 +5,7 @@ type mutant struct {
 	Name    string
 	Breaks  string // the promise that is not kept any more
 	Edits   []edit
-	Checker string // log, kafka, starts, table, objects, state, stale, unseen, sealed, zone, upkeep, coordinators, stall or rest; several where any of them may be the first, separated by a space
+	Checker string // log, kafka, starts, table, objects, state, stale, unseen, sealed, zone, upkeep, coordinators, offsets, membership, stall or rest; several where any of them may be the first, separated by a space
 	Seeds   int    // by which it must have been noticed
 	Kind    string // of worlds: single (also when empty), cluster, stall
 }
@@ -13,7 +13,7 @@ type mutant struct {
 // edit replaces a text that stands in a file exactly once. Files are named from the module root.
 type edit struct{ File, Old, New string }
 
-// mutants is the list. It covers each rule that the log, the sequencer, the sessions, compaction, projection and deletion rest on.
+// mutants is the list. It covers each rule that the log, the sequencer, the sessions, compaction, projection, deletion and groups rest on.
 func mutants() []mutant {
 	return []mutant{
 		// The fenced log.
@@ -486,6 +486,72 @@ func mutants() []mutant {
 			"configs-lost", "a change of a topic's configs is made of what is set, or not at all",
 			[]edit{{"metadata/topicstate.go", "case !maps.Equal(t.Configs, c.From):", "case false && !maps.Equal(t.Configs, c.From):"}},
 			"changes", 300, "",
+		},
+		// Groups of consumers.
+		{
+			"group-written-without-its-claim", "a write to a group names the claim of its shard",
+			[]edit{{"group/coordinator.go", "{Key: sh.claimKey(), Check: true, Expect: claim}}, ops...)", "{Key: sh.claimKey(), Expect: claim}}, ops...)"}},
+			"coordinators offsets membership", 300, "cluster",
+		},
+		{
+			"group-claimed-from-who-lives", "who holds a group keeps it while it lives and does not leave",
+			[]edit{{"group/holder.go", "able.BySession(uint64(holder)); ok && holder != 0 {", "able.BySession(uint64(holder)); ok && holder == 0 {"}},
+			"coordinators", 300, "cluster",
+		},
+		{
+			"group-claimed-by-whom-nobody-named", "only the agent that FindCoordinator names claims a group",
+			[]edit{{"group/holder.go", "	case m.Session != uint64(c.cfg.Session):\n", "	case m.Session == 0:\n"}},
+			"coordinators", 300, "cluster",
+		},
+		{
+			"group-kept-after-it-was-claimed", "who hears that a group was claimed by another one does not answer for it",
+			[]edit{{"group/shard.go", "return ok && kv.Version == sh.claim\n", "return ok && kv.Version > 0\n"}},
+			"coordinators", 1000, "cluster",
+		},
+		{
+			"group-answered-though-cut-off", "who is cut off confirms nobody's place in a group",
+			[]edit{{"group/holder.go", "return c.cfg.Cluster != nil && !c.cfg.Cluster.Reachable() }", "return false }"}},
+			"coordinators", 1000, "cluster",
+		},
+		{
+			"generation-handed-out-twice", "every rebalance ends in a generation of its own",
+			[]edit{{"group/rebalance.go", "	s.generation++\n", "	s.generation += 1 - int32(len(s.members)/2)\n"}},
+			"coordinators", 300, "cluster",
+		},
+		{
+			"assignment-before-it-is-saved", "a group is saved before any member learns its assignment",
+			[]edit{{"group/sync.go", "		s.assignedRev = s.save(out)\n", "		s.assignedRev = s.save(out)\n		out.reply(s.syncReply(m, m.syncing))\n		m.syncing = 0\n"}},
+			"membership", 300, "cluster",
+		},
+		{
+			"group-forgotten-at-a-hand-over", "who takes a group over finds its members in their generation",
+			[]edit{{"group/shard.go", "g := c.addCell(sh, name, state)\n", "g := c.addCell(sh, name, NewState(name, c.cfg, c.now()))\n		_ = state\n"}},
+			"membership coordinators", 300, "cluster",
+		},
+		{
+			"rebalance-at-a-hand-over", "nobody has to join again because a coordinator died",
+			[]edit{{"group/snapshot.go", "	if len(s.members) > 0 {\n		s.phase = Stable\n", "	if len(s.members) > 0 {\n		s.phase = PreparingRebalance\n"}},
+			"membership", 300, "cluster",
+		},
+		{
+			"commit-acknowledged-without-an-outcome", "an offset is acknowledged when it is durable",
+			[]edit{{"group/offsets.go", "	g.commits--\n", "	g.commits--\n	if code == codeCoordinatorUnavailable {\n		code = codeNone\n	}\n"}},
+			"offsets", 300, "cluster",
+		},
+		{
+			"commit-of-an-old-generation", "members of the generation commit, and nobody else",
+			[]edit{{"group/state.go", "	if generation != s.generation {\n		return codeIllegalGeneration\n", "	if generation > s.generation {\n		return codeIllegalGeneration\n"}},
+			"offsets", 1000, "cluster",
+		},
+		{
+			"offsets-read-from-an-old-view", "offsets are told after the log was confirmed to hold no others",
+			[]edit{{"group/offsets.go", "	err := c.doer.Confirm(ctx)\n", "	var err error\n"}},
+			"offsets", 3000, "cluster",
+		},
+		{
+			"late-write-not-fenced", "a write whose outcome is not known does not undo what was written since",
+			[]edit{{"group/coordinator.go", "sh.doubt = sh.claim == claim\n", "sh.doubt = false\n"}},
+			"offsets", 3000, "cluster",
 		},
 	}
 }

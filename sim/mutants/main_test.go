@@ -26,7 +26,7 @@ func TestEveryMutantFindsItsPlace(t *testing.T) {
 			t.Errorf("%s is not whole: %+v", m.Name, m)
 		}
 		for _, c := range strings.Fields(m.Checker) {
-			if !slices.Contains([]string{"log", "kafka", "starts", "table", "objects", "state", "stale", "unseen", "sealed", "zone", "upkeep", "coordinators", "stall", "changes", "rest"}, c) {
+			if !slices.Contains([]string{"log", "kafka", "starts", "table", "objects", "state", "stale", "unseen", "sealed", "zone", "upkeep", "coordinators", "offsets", "membership", "stall", "changes", "rest"}, c) {
 				t.Errorf("%s names the checker %q, which there is not", m.Name, c)
 			}
 		}

@@ -22,7 +22,7 @@ func run(args []string, out io.Writer) int {
 	from := flags.Uint64("from", 1, "first seed of many")
 	count := flags.Int("count", 1000, "how many seeds; 0: until -for has passed")
 	limit := flags.Duration("for", 0, "start no more seeds after this time; 0: no limit")
-	steps := flags.Int("steps", 0, "steps of a world before its faults end; 0: 2,500, of a cluster 8,000, of a stall 12,000")
+	steps := flags.Int("steps", 0, "steps of a world before its faults end; 0: 2,500, of a cluster 8,000, or 12,000 where it has groups, of a stall 12,000")
 	kindName := flags.String("kind", "mixed", "of the worlds: single, cluster, stall, or mixed, where the seed chooses")
 	workers := flags.Int("workers", runtime.NumCPU(), "worlds at a time")
 	first := flags.Bool("first", false, "of many: stop at the failed world with the lowest seed")
