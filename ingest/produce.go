@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/bargedata/barge/batcher"
@@ -128,12 +128,20 @@ func (s *Server) checkProduce(c *conn, call *produceCall, req request) {
 				call.results[place].to = others.leader(topic.ID, topic.Partitions, p.index)
 				continue
 			}
-			batch, stamp, code, message := s.checkBatch(ctx, topic, p.records, version)
-			if code != codeNone {
-				call.refuse(place, code, message)
+			batch, stamp, refused := s.checkBatch(ctx, topic, p.records, version)
+			if refused.code != codeNone {
+				call.refuse(place, refused.code, refused.message)
+				call.results[place].records = refused.records
+				if refused.content {
+					if bounds, err := s.deps.View.Bounds(part); err == nil {
+						call.results[place].logStartOffset = int64(bounds.LogStart)
+					}
+				}
 				continue
 			}
 			if codec, level, keep := topic.Compression(); !keep && codec != batch.Codec() {
+				var code code
+				var message string
 				if batch, code, message = s.recompress(ctx, topic, batch, codec, level); code != codeNone {
 					call.refuse(place, code, message)
 					continue
@@ -164,66 +172,107 @@ func (l *lookup) topic(name string, id record.TopicID, version int16) (metadata.
 	return t, readCode(err)
 }
 
+// refusal is why a batch is not taken.
+type refusal struct {
+	code    code
+	message string
+	content bool          // it is the records that are wrong: Kafka tells the log start then
+	records []recordError // which of them
+}
+
+func refuse(c code, message string) refusal { return refusal{code: c, message: message} }
+
 // checkBatch holds the records of one partition against Kafka's rules: exactly one batch of format v2, within the
-// topic's size, its CRC right, its records what its header says. stamp is the append time where the topic wants one, -1
-// otherwise. The batch aliases records, which a stamp changes.
-func (s *Server) checkBatch(ctx context.Context, t metadata.Topic, records []byte, version int16) (b record.Batch, stamp int64, c code, message string) {
+// topic's size, its CRC right, its records what its header says and what the topic takes. stamp is the append time where the
+// topic wants one, -1 otherwise. The batch aliases records, which a stamp changes.
+func (s *Server) checkBatch(ctx context.Context, t metadata.Topic, records []byte, version int16) (b record.Batch, stamp int64, why refusal) {
 	if limit := t.MaxMessageBytes(); len(records) > limit {
-		return b, -1, codeMessageTooLarge, fmt.Sprintf("batch of %d bytes is over the topic's max.message.bytes of %d", len(records), limit)
+		return b, -1, refuse(codeMessageTooLarge, fmt.Sprintf("batch of %d bytes is over the topic's max.message.bytes of %d", len(records), limit))
 	}
 	if len(records) == 0 {
-		return b, -1, codeInvalidRecord, "no record batch"
+		return b, -1, refuse(codeInvalidRecord, "no record batch")
 	}
 	b, err := record.Parse(records)
 	switch {
+	case errors.Is(err, record.ErrTruncated):
+		return b, -1, refuse(codeInvalidRecord, messageOf(err)) // the frame ends there: no damage that sending again would mend
 	case err != nil:
-		return b, -1, codeOf(err), messageOf(err)
+		return b, -1, refuse(codeOf(err), messageOf(err))
 	case int(b.Len()) != len(records):
-		return b, -1, codeInvalidRecord, "more than one record batch for a partition"
+		return b, -1, refuse(codeInvalidRecord, "more than one record batch for a partition")
 	case b.Codec() == record.Zstd && version < 7:
-		return b, -1, codeUnsupportedCompression, "zstd needs Produce version 7"
+		return b, -1, refuse(codeUnsupportedCompression, "zstd needs Produce version 7")
 	case b.Transactional():
-		return b, -1, codeInvalidTxnState, "transactions are not supported"
+		return b, -1, refuse(codeInvalidTxnState, "transactions are not supported")
 	}
-	learned, err := s.inspect(ctx, b)
+	now := s.deps.Now().UnixMilli()
+	rules := rulesOf(t, now)
+	learned, err := s.inspect(ctx, b, rules)
 	if err != nil {
-		return b, -1, codeOf(err), messageOf(err)
+		why := refuse(codeOf(err), messageOf(err))
+		why.content = why.code == codeInvalidRecord
+		return b, -1, why
+	}
+	if len(learned.Refused) > 0 {
+		return b, -1, refuseRecords(learned.Refused, rules)
 	}
 	stamp = -1
 	switch {
-	case learned.NullKeys > 0 && compacted(t):
-		return b, -1, codeInvalidRecord, "a compacted topic takes no record without a key"
 	case t.TimestampType() == record.LogAppendTime:
-		stamp = s.deps.Now().UnixMilli()
+		stamp = now
 		b, err = record.StampLogAppendTime(records, stamp)
 	case learned.MaxTimestamp != b.MaxTimestamp():
 		b, err = record.StampMaxTimestamp(records, learned.MaxTimestamp) // as Kafka does: lookups by time rely on it
 	}
 	if err != nil {
-		return b, -1, codeOf(err), messageOf(err)
+		return b, -1, refuse(codeOf(err), messageOf(err))
 	}
-	return b, stamp, codeNone, ""
+	return b, stamp, refusal{}
+}
+
+// rulesOf is what a topic demands of records that arrive now, ms.
+func rulesOf(t metadata.Topic, now int64) record.ProduceRules {
+	rules := record.AnyRecord()
+	rules.Keys = t.Compacted()
+	if t.TimestampType() == record.LogAppendTime {
+		return rules // the producer's timestamps are not kept
+	}
+	before, after := t.TimestampBounds()
+	rules.MinTimestamp = now - before
+	if after < math.MaxInt64-now {
+		rules.MaxTimestamp = now + after
+	}
+	return rules
+}
+
+// refuseRecords names the records that a topic does not take.
+func refuseRecords(refused []record.RefusedRecord, rules record.ProduceRules) refusal {
+	out := refusal{code: codeInvalidRecord, content: true, message: "records without a key, which a compacted topic does not take"}
+	for _, r := range refused {
+		text := "the record has no key, and the topic is compacted"
+		switch {
+		case r.Early:
+			text = fmt.Sprintf("timestamp %d is before %d, the earliest by message.timestamp.before.max.ms", r.Timestamp, rules.MinTimestamp)
+		case r.Late:
+			text = fmt.Sprintf("timestamp %d is after %d, the latest by message.timestamp.after.max.ms", r.Timestamp, rules.MaxTimestamp)
+		}
+		if r.Early || r.Late {
+			out.code, out.message = codeInvalidTimestamp, "records with a timestamp that the topic does not take"
+		}
+		out.records = append(out.records, recordError{r.Index, text})
+	}
+	return out
 }
 
 // inspect reads through the records of b. It decompresses, so only as many run at a time as there are processors.
-func (s *Server) inspect(ctx context.Context, b record.Batch) (record.Inspection, error) {
+func (s *Server) inspect(ctx context.Context, b record.Batch, rules record.ProduceRules) (record.Inspection, error) {
 	select {
 	case s.validators <- struct{}{}:
 	case <-ctx.Done():
 		return record.Inspection{}, ctx.Err()
 	}
 	defer func() { <-s.validators }()
-	return b.InspectProduce(record.Limits{Decompressed: s.cfg.DecompressedBytes})
-}
-
-// compacted reports whether the topic keeps the last record of each key.
-func compacted(t metadata.Topic) bool {
-	for policy := range strings.SplitSeq(t.Configs["cleanup.policy"], ",") {
-		if strings.TrimSpace(policy) == "compact" {
-			return true
-		}
-	}
-	return false
+	return b.InspectProduce(record.Limits{Decompressed: s.cfg.DecompressedBytes}, rules)
 }
 
 // recompress gives a checked batch the codec that the topic wants. It takes a token of those who decompress, and memory beside the

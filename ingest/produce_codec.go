@@ -74,8 +74,15 @@ type produceResult struct {
 	message        string // sent from v8
 	baseOffset     int64
 	logAppendTime  int64
-	logStartOffset int64        // sent from v5
-	to             *destination // the new leader, sent from v10 with NOT_LEADER_OR_FOLLOWER
+	logStartOffset int64         // sent from v5
+	records        []recordError // sent from v8
+	to             *destination  // the new leader, sent from v10 with NOT_LEADER_OR_FOLLOWER
+}
+
+// recordError says what is wrong with one record of a refused batch (KIP-467).
+type recordError struct {
+	index   int32 // in the batch
+	message string
 }
 
 // encodeProduce frames the response. results holds one value for each partition of topics, in order.
@@ -100,7 +107,12 @@ func encodeProduce(r request, topics []produceTopic, results []produceResult) ne
 				e.i64(res.logStartOffset)
 			}
 			if r.version >= 8 {
-				e.arrayLen(0) // record errors
+				e.arrayLen(len(res.records))
+				for _, r := range res.records {
+					e.i32(r.index)
+					e.nullableStr(r.message)
+					e.tags()
+				}
 				e.nullableStr(res.message)
 			}
 			if r.version >= 10 {

@@ -30,7 +30,8 @@ func TestProduceJudgesBatches(t *testing.T) {
 	good := batchOf(t, record.None, "a", "b")
 	bomb := batchOf(t, record.Zstd, strings.Repeat("x", 8<<20))
 	cluster := newFakeCluster(testTopic("events", 1), testTopic("small", 1, "max.message.bytes", "70"),
-		testTopic("compacted", 1, "cleanup.policy", "compact, delete"))
+		testTopic("compacted", 1, "cleanup.policy", "compact, delete"), testTopic("timely", 1, "message.timestamp.before.max.ms", "1000"),
+		testTopic("stamped", 1, "message.timestamp.before.max.ms", "1000", "message.timestamp.type", "LogAppendTime"))
 	r := startServer(t, cluster, func(c *Config, _ *Deps) { c.DecompressedBytes = 4 << 20 })
 	w := dial(t, r.addr)
 	for _, c := range []struct {
@@ -41,25 +42,29 @@ func TestProduceJudgesBatches(t *testing.T) {
 		records   []byte
 		code      int16
 		message   string
+		wrong     []int32 // the records that the answer names
+		content   bool    // the records are wrong: the log start is told
 	}{
 		{name: "good", records: good},
 		{name: "bad CRC", records: func() []byte { b := slices.Clone(good); b[len(b)-1] ^= 1; return b }(), code: 2, message: "CRC"},
 		{name: "old magic", records: edit(good, func(b []byte) { b[16] = 1 }), code: 87, message: "magic"},
-		{name: "cut off", records: good[:len(good)-1], code: 2},
-		{name: "shorter than a header", records: good[:30], code: 2},
+		{name: "cut off", records: good[:len(good)-1], code: 87, message: "truncated"},
+		{name: "shorter than a header", records: good[:30], code: 87, message: "truncated"},
 		{name: "nothing", records: []byte{}, code: 87},
 		{name: "null", records: nil, code: 87},
 		{name: "two batches", records: append(slices.Clone(good), good...), code: 87, message: "more than one"},
 		{name: "unknown codec", records: edit(good, func(b []byte) { b[22] |= 7 }), code: 76},
-		{name: "codec that does not fit the bytes", records: edit(good, func(b []byte) { b[22] |= byte(record.Zstd) }), code: 87},
-		{name: "control batch", records: edit(good, func(b []byte) { b[22] |= 0x20 }), code: 87},
+		{name: "codec that does not fit the bytes", records: edit(good, func(b []byte) { b[22] |= byte(record.Zstd) }), code: 87, content: true},
+		{name: "control batch", records: edit(good, func(b []byte) { b[22] |= 0x20 }), code: 87, content: true},
 		{name: "transactional batch", records: edit(good, func(b []byte) { b[22] |= 0x10; b[50], b[58] = 1, 0 }), code: 48, message: "transactions"},
-		{name: "count that lies", records: edit(good, func(b []byte) { b[60]++; b[26]++ }), code: 87},
-		{name: "bomb", records: bomb, code: 87, message: "too large"},
+		{name: "count that lies", records: edit(good, func(b []byte) { b[60]++; b[26]++ }), code: 87, content: true},
+		{name: "bomb", records: bomb, code: 87, message: "too large", content: true},
 		{name: "too large for the topic", topic: "small", records: good, code: 10, message: "max.message.bytes"},
 		{name: "zstd before v7", version: 6, records: batchOf(t, record.Zstd, "a"), code: 76},
 		{name: "zstd from v7", version: 7, records: batchOf(t, record.Zstd, "a")},
-		{name: "no key on a compacted topic", topic: "compacted", records: good, code: 87, message: "key"},
+		{name: "no key on a compacted topic", topic: "compacted", records: good, code: 87, message: "key", wrong: []int32{0, 1}, content: true},
+		{name: "too old", topic: "timely", records: good, code: 32, message: "timestamp", wrong: []int32{0, 1}, content: true},
+		{name: "too old where the agent stamps", topic: "stamped", records: good},
 		{name: "unknown topic", topic: "nowhere", records: good, code: 3},
 		{name: "unknown topic id", topic: "nowhere", version: 13, records: good, code: 100},
 		{name: "partition beyond the topic", partition: 1, records: good, code: 3},
@@ -81,8 +86,22 @@ func TestProduceJudgesBatches(t *testing.T) {
 		if p.ErrorCode != c.code || !strings.Contains(message, c.message) {
 			t.Errorf("%s: code %d %q, want %d with %q", c.name, p.ErrorCode, message, c.code, c.message)
 		}
-		if p.ErrorCode != 0 && (p.BaseOffset != -1 || p.LogStartOffset != -1) {
-			t.Errorf("%s: refused at offset %d", c.name, p.BaseOffset)
+		start := int64(-1)
+		if c.content || c.code == 0 {
+			start = 0
+		}
+		if p.ErrorCode != 0 && p.BaseOffset != -1 || p.LogStartOffset != start {
+			t.Errorf("%s: offset %d, log start %d; want a log start of %d", c.name, p.BaseOffset, p.LogStartOffset, start)
+		}
+		var wrong []int32
+		for _, r := range p.ErrorRecords {
+			wrong = append(wrong, r.RelativeOffset)
+			if r.ErrorMessage == nil {
+				t.Errorf("%s: record %d is refused without a word", c.name, r.RelativeOffset)
+			}
+		}
+		if !slices.Equal(wrong, c.wrong) {
+			t.Errorf("%s: records %v are named, want %v", c.name, wrong, c.wrong)
 		}
 	}
 }

@@ -9,7 +9,7 @@ func TestTheWayToTheObjectAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		b, err := Parse(batch.raw)
 		if err == nil {
-			_, err = b.InspectProduce(DefaultLimits())
+			_, err = b.InspectProduce(DefaultLimits(), AnyRecord())
 		}
 		if err != nil {
 			t.Fatal(err)

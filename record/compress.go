@@ -78,7 +78,7 @@ func zstdWriter(level int) (*zstd.Encoder, *sync.Pool) {
 	w, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(speed),
 		zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false),     // the batch has a checksum
+		zstd.WithEncoderCRC(false),         // the batch has a checksum
 		zstd.WithWindowSize(maxZstdWindow), // what every reader of ours and of others takes
 		// Without it, records that repeat nothing but use few symbols (random hexadecimal, base64) stay uncompressed.
 		zstd.WithAllLitEntropyCompression(true),

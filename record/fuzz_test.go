@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 )
@@ -120,7 +121,9 @@ func FuzzValidateProduce(f *testing.F) {
 			return
 		}
 		var got Inspection
-		used := allocated(func() { got, err = b.InspectProduce(limits) })
+		used := allocated(func() {
+			got, err = b.InspectProduce(limits, ProduceRules{Keys: true, MinTimestamp: math.MinInt64, MaxTimestamp: math.MaxInt64})
+		})
 		if used > fuzzMemory {
 			t.Fatalf("validating %d bytes allocated %d MiB", len(raw), used>>20)
 		}
@@ -133,7 +136,7 @@ func FuzzValidateProduce(f *testing.F) {
 			}
 			return
 		}
-		inOrder, newest, nullKeys := true, int64(-1<<63), int32(0)
+		inOrder, newest, nullKeys := true, int64(-1<<63), 0
 		next := b.BaseOffset()
 		decodeErr := b.Each(limits, func(r *Record) bool {
 			inOrder = inOrder && r.Offset == next
@@ -147,7 +150,7 @@ func FuzzValidateProduce(f *testing.F) {
 		if (decodeErr == nil && inOrder) != (err == nil) {
 			t.Fatalf("validation says %v, decoding %v (in order: %t)", err, decodeErr, inOrder)
 		}
-		if err == nil && (got.MaxTimestamp != newest || got.NullKeys != nullKeys) {
+		if err == nil && (got.MaxTimestamp != newest || len(got.Refused) != min(nullKeys, maxRefused)) {
 			t.Fatalf("inspection %+v, decoding finds %d and %d", got, newest, nullKeys)
 		}
 	})

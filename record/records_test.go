@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -161,11 +162,33 @@ func TestInspectionTellsWhatTheHeaderMayGetWrong(t *testing.T) {
 	payload := kmsgPayload(oddRecords(0))
 	for _, codec := range codecs {
 		b := mustParse(t, seal(codec, 6, kgoCompress(t, codec, payload))) // its header says 0
-		got, err := b.InspectProduce(DefaultLimits())
-		want := Inspection{MaxTimestamp: 1_700_000_000_005, NullKeys: 3, Decompressed: int64(len(payload))}
-		if err != nil || got != want {
+		got, err := b.InspectProduce(DefaultLimits(), AnyRecord())
+		want := Inspection{MaxTimestamp: 1_700_000_000_005, Decompressed: int64(len(payload))}
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", codec, got, err, want)
 		}
+	}
+}
+
+func TestInspectionNamesRecordsThatBreakTheTopicsRules(t *testing.T) {
+	key := []byte("k")
+	records := []Record{
+		{Offset: 0, Timestamp: 100, Key: key}, {Offset: 1, Timestamp: 99, Key: key}, {Offset: 2, Timestamp: 200, Key: key},
+		{Offset: 3, Timestamp: 201, Key: key}, {Offset: 4, Timestamp: 150}, {Offset: 5, Timestamp: -1, Key: key}, {Offset: 6, Timestamp: 300},
+	}
+	b := mustParse(t, seal(Zstd, int32(len(records)), kgoCompress(t, Zstd, kmsgPayload(records))))
+	got, err := b.InspectProduce(DefaultLimits(), ProduceRules{Keys: true, MinTimestamp: 100, MaxTimestamp: 200})
+	want := []RefusedRecord{{Index: 1, Timestamp: 99, Early: true}, {Index: 3, Timestamp: 201, Late: true}, {Index: 4, Timestamp: 150}, {Index: 6, Timestamp: 300}}
+	if err != nil || !reflect.DeepEqual(got.Refused, want) {
+		t.Errorf("refused %+v, %v; want %+v", got.Refused, err, want)
+	}
+	var many []Record
+	for i := range 3 * maxRefused {
+		many = append(many, Record{Offset: Offset(i)})
+	}
+	b = mustParse(t, seal(Zstd, int32(len(many)), kgoCompress(t, Zstd, kmsgPayload(many))))
+	if got, err = b.InspectProduce(DefaultLimits(), ProduceRules{Keys: true, MinTimestamp: 0, MaxTimestamp: 1}); err != nil || len(got.Refused) != maxRefused {
+		t.Errorf("%d records named, %v; want %d", len(got.Refused), err, maxRefused)
 	}
 }
 

@@ -21,8 +21,31 @@ type Inspection struct {
 	// MaxTimestamp is the largest timestamp of the records. A header that says otherwise comes from a sloppy client; put
 	// it right with StampMaxTimestamp, or lookups by time go astray. Kafka's brokers do the same.
 	MaxTimestamp int64
-	NullKeys     int32 // records without a key, which a compacted topic refuses
 	Decompressed int64 // bytes of records
+	// Refused are the records that break a rule of the topic, the first 100 of them. They are none of InspectProduce's errors.
+	Refused []RefusedRecord
+}
+
+// ProduceRules is what a topic demands of each record, beyond the format's own rules.
+type ProduceRules struct {
+	Keys                       bool  // no record may be without a key
+	MinTimestamp, MaxTimestamp int64 // of a record that has a timestamp, ms; AnyRecord has no bounds
+}
+
+// AnyRecord demands nothing.
+func AnyRecord() ProduceRules {
+	return ProduceRules{MinTimestamp: math.MinInt64, MaxTimestamp: math.MaxInt64}
+}
+
+// maxRefused bounds the records of one batch that are named as refused.
+const maxRefused = 100
+
+// RefusedRecord is a record that breaks a rule of its topic.
+type RefusedRecord struct {
+	Index     int32 // in the batch, from 0
+	Timestamp int64 // ms
+	Early     bool  // the timestamp is below the bounds
+	Late      bool  // the timestamp is beyond the bounds; neither: the key is missing
 }
 
 // ValidateProduce checks that b is a batch a client may produce, as Kafka's LogValidator does: at least one record, last
@@ -32,16 +55,16 @@ type Inspection struct {
 // Records are skipped and not kept: whatever the batch claims, memory stays within the codec's window (see inflater).
 // Errors: ErrUnknownCodec, ErrTooLarge (decompressed bytes or zstd window over the limit), ErrInvalid (all else).
 func (b Batch) ValidateProduce(limits Limits) error {
-	_, err := b.InspectProduce(limits)
+	_, err := b.InspectProduce(limits, AnyRecord())
 	return err
 }
 
-// InspectProduce is ValidateProduce with what was learned on the way.
-func (b Batch) InspectProduce(limits Limits) (Inspection, error) {
+// InspectProduce is ValidateProduce with what was learned on the way, also which records break the topic's rules.
+func (b Batch) InspectProduce(limits Limits, rules ProduceRules) (Inspection, error) {
 	if err := b.checkProduce(); err != nil {
 		return Inspection{}, err
 	}
-	w := walker{batch: b, offsetInOrder: true, learned: Inspection{MaxTimestamp: math.MinInt64}}
+	w := walker{batch: b, rules: rules, offsetInOrder: true, learned: Inspection{MaxTimestamp: math.MinInt64}}
 	if b.Codec() == None {
 		if int64(len(b.payload())) > limits.Decompressed {
 			return Inspection{}, fmt.Errorf("record batch: %d bytes of records, limit %d: %w", len(b.payload()), limits.Decompressed, ErrTooLarge)
@@ -91,6 +114,7 @@ func (b Batch) checkProduce() error {
 // walker reads the framing of records from a window over their bytes.
 type walker struct {
 	batch         Batch
+	rules         ProduceRules
 	offsetInOrder bool // deltas are 0..n-1, not merely ascending
 
 	buf    []byte // the window's bytes; all of them when src is nil
@@ -174,12 +198,19 @@ func (w *walker) record() (offsetDelta int64, err error) {
 	if at := w.at(); at != end {
 		return 0, fmt.Errorf("length is %d, %d bytes more than its fields: %w", size, end-at, ErrInvalid)
 	}
-	if key < 0 {
-		w.learned.NullKeys++
+	at := w.batch.BaseTimestamp() + timeDelta
+	w.learned.MaxTimestamp = max(w.learned.MaxTimestamp, at)
+	if early, late := at < w.rules.MinTimestamp, at > w.rules.MaxTimestamp; key < 0 && w.rules.Keys || at != noTimestamp && (early || late) {
+		if len(w.learned.Refused) < maxRefused {
+			noKey := key < 0 && w.rules.Keys
+			w.learned.Refused = append(w.learned.Refused, RefusedRecord{Index: int32(offsetDelta), Timestamp: at, Early: early && !noKey, Late: late && !noKey})
+		}
 	}
-	w.learned.MaxTimestamp = max(w.learned.MaxTimestamp, w.batch.BaseTimestamp()+timeDelta)
 	return offsetDelta, nil
 }
+
+// noTimestamp is what a record has that was given no time.
+const noTimestamp = -1
 
 // field walks a length and so many bytes, and returns the length; -1 is null.
 func (w *walker) field(end int64, name string) (int64, error) {
