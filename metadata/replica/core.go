@@ -51,6 +51,7 @@ type Core struct {
 	lastTick int64
 	leapt    int64  // when this process was found to have stood still, 0: never
 	doubt    uint64 // number of the check by which its term must be found to be the newest still, 0: there is no doubt
+	checking int64  // when a check began that has not said yes, 0: there is none
 	calls    uint64 // number of the last one given out
 	stats    Stats
 
@@ -101,10 +102,11 @@ func NewCore(cfg Config, view *metadata.View, rng *rand.Rand) *Core {
 func (c *Core) Sequencing() bool { return c.mode == sequencing }
 
 // Reachable reports whether commands of this agent find the sequencer: it is heard directly, or is this agent. now is
-// as of Step. An agent that has stood still is not the sequencer until the log says that it still is.
+// as of Step. An agent that has stood still is not the sequencer until the log says that it still is, and one of
+// several whom the log has not answered for some seconds may be no more: the others have taken over then.
 func (c *Core) Reachable(now int64) bool {
 	if c.mode == sequencing {
-		return c.doubt == 0 && now-c.lastTick <= ms(leap)
+		return c.doubt == 0 && now-c.lastTick <= ms(leap) && !(c.unanswered(now) && len(c.members.lastHeard) > 0)
 	}
 	return c.leader.reachedAt > 0 && now-c.leader.reachedAt <= ms(c.cfg.MemberSilence)
 }
@@ -286,7 +288,7 @@ func (c *Core) beginToFollow() {
 
 // sequence begins a term of this agent's own.
 func (c *Core) sequence(start metadata.TakenOver) {
-	c.mode, c.ownTerm, c.doubt = sequencing, start.Term, 0
+	c.mode, c.ownTerm, c.doubt, c.checking = sequencing, start.Term, 0, 0
 	c.stats.TakeOvers++
 	c.leader = leader{term: start.Term, addr: c.cfg.Owner.Peer, since: c.now, reachedAt: c.now}
 	c.silence.heard()

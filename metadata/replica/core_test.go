@@ -228,3 +228,41 @@ func TestSequencerThatStoodStillAsksTheLogFirst(t *testing.T) {
 		t.Error("it is not reachable though the log has said that its term is the newest")
 	}
 }
+
+// A sequencer whom the log does not answer for seconds may have been deposed, where there are others: it does not count as reachable then, whether an
+// append has no outcome or the question whether its term is the newest.
+func TestSequencerWithoutAnswersOfTheLogIsNotReachable(t *testing.T) {
+	c, call := followingX(t)
+	find[replica.AcquireAction](t, c.Step(replica.FollowedEvent{Call: call, Response: &peerpb.FollowResponse{Term: 1, Leaving: true, Sequencer: "me", End: 1}}, 10))
+	c.Step(replica.AcquiredEvent{Start: metadata.TakenOver{Term: 2, Next: 1}}, 20)
+	asked, first, now := uint64(0), int64(0), int64(250)
+	tick := func(stalled time.Duration) {
+		for _, act := range c.Step(replica.TickEvent{Stalled: stalled}, now) {
+			if check, ok := act.(replica.CheckAction); ok {
+				asked = check.Call
+				if first == 0 {
+					first = now
+				}
+			}
+		}
+		now += 250
+	}
+	for first == 0 || now < first+4000 {
+		tick(0)
+		if !c.Reachable(now - 250) {
+			t.Fatalf("it is not reachable at %d, having asked at %d", now-250, first)
+		}
+	}
+	if tick(0); c.Reachable(now) {
+		t.Errorf("it is reachable at %d, having asked at %d", now, first)
+	}
+	if c.Step(replica.CheckedEvent{Call: asked}, now); !c.Reachable(now) {
+		t.Error("it is not reachable though the log has answered")
+	}
+	if tick(5 * time.Second); c.Reachable(now) {
+		t.Error("it is reachable while an append has no outcome")
+	}
+	if tick(0); !c.Reachable(now) {
+		t.Error("it is not reachable though the append has come to its end")
+	}
+}

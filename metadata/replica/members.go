@@ -212,6 +212,9 @@ func moved(before, after, slack int64) bool {
 func (c *Core) check() {
 	if c.mode == sequencing {
 		c.members.checkedAt = c.now
+		if c.checking == 0 {
+			c.checking = c.now
+		}
 		c.calls++
 		c.do(CheckAction{c.calls})
 	}
@@ -220,8 +223,13 @@ func (c *Core) check() {
 // checked takes what a check has found out; who is deposed hears of it otherwise.
 func (c *Core) checked(ev CheckedEvent) {
 	if ev.Err == nil && ev.Call >= c.doubt {
-		c.doubt = 0
+		c.doubt, c.checking = 0, 0
 	}
+}
+
+// unanswered reports whether the log has not answered this agent, which sequences, for long: an append or a check.
+func (c *Core) unanswered(now int64) bool {
+	return c.members.stalled || c.checking > 0 && now-c.checking >= ms(stalled)
 }
 
 // sealSilent ends the sessions of agents that have not been heard for long. Never the own one.
