@@ -61,7 +61,9 @@ func TestARecordOf64MiB(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(value)
-	send := func(v []byte) error { return client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("k"), Value: v}).FirstErr() }
+	send := func(v []byte) error {
+		return client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("k"), Value: v}).FirstErr()
+	}
 	if err := send(value); !errors.Is(err, kerr.MessageTooLarge) {
 		t.Errorf("before the topic is told: %v, want MESSAGE_TOO_LARGE", err)
 	}

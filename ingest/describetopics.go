@@ -29,7 +29,7 @@ func (s *Server) describeTopicPartitions(ctx context.Context, c caller, req *kms
 		}
 		return resp
 	}
-	left := int32(min(max(req.ResponsePartitionLimit, 1), maxDescribedPartitions))
+	left := min(max(req.ResponsePartitionLimit, 1), maxDescribedPartitions)
 	for _, t := range topics {
 		from := int32(0)
 		if req.Cursor != nil {

@@ -197,7 +197,9 @@ func (s *Server) checkBatch(ctx context.Context, t metadata.Topic, records []byt
 	case errors.Is(err, record.ErrTruncated):
 		return b, -1, refuse(codeInvalidRecord, messageOf(err)) // the frame ends there: no damage that sending again would mend
 	case err != nil:
-		return b, -1, refuse(codeOf(err), messageOf(err))
+		why := refuse(codeOf(err), messageOf(err))
+		why.content = errors.Is(err, record.ErrInvalid)
+		return b, -1, why
 	case int(b.Len()) != len(records):
 		return b, -1, refuse(codeInvalidRecord, "more than one record batch for a partition")
 	case b.Codec() == record.Zstd && version < 7:

@@ -113,7 +113,7 @@ func (c *configSpec) check(value string) error {
 	case ConfigList:
 		for _, item := range elementsOf(value) {
 			if c.replicas && !isReplica(item) {
-				return fmt.Errorf("want '*' or partition:broker,partition:broker,...")
+				return fmt.Errorf("want '*' or a list of partition:broker")
 			}
 			if err := c.checkOneOf(item); err != nil {
 				return err

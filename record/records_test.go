@@ -173,8 +173,13 @@ func TestInspectionTellsWhatTheHeaderMayGetWrong(t *testing.T) {
 func TestInspectionNamesRecordsThatBreakTheTopicsRules(t *testing.T) {
 	key := []byte("k")
 	records := []Record{
-		{Offset: 0, Timestamp: 100, Key: key}, {Offset: 1, Timestamp: 99, Key: key}, {Offset: 2, Timestamp: 200, Key: key},
-		{Offset: 3, Timestamp: 201, Key: key}, {Offset: 4, Timestamp: 150}, {Offset: 5, Timestamp: -1, Key: key}, {Offset: 6, Timestamp: 300},
+		{Offset: 0, Timestamp: 100, Key: key},
+		{Offset: 1, Timestamp: 99, Key: key},
+		{Offset: 2, Timestamp: 200, Key: key},
+		{Offset: 3, Timestamp: 201, Key: key},
+		{Offset: 4, Timestamp: 150},
+		{Offset: 5, Timestamp: -1, Key: key},
+		{Offset: 6, Timestamp: 300},
 	}
 	b := mustParse(t, seal(Zstd, int32(len(records)), kgoCompress(t, Zstd, kmsgPayload(records))))
 	got, err := b.InspectProduce(DefaultLimits(), ProduceRules{Keys: true, MinTimestamp: 100, MaxTimestamp: 200})
