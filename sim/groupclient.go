@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -66,7 +67,7 @@ type groupMember struct {
 	gone       bool
 	lastLook   bool // when the faults are over it has asked once more for what it committed
 
-	work, beat         *groupRequest // that wait for their answers
+	work, beat, mark   *groupRequest // that wait for their answers; mark is a commit
 	nextWork, nextBeat int64
 }
 
@@ -154,6 +155,9 @@ func (m *groupMember) next() int64 {
 	} else {
 		at = m.limit(m.work, rebalanceIn+m.g.lapse)
 	}
+	if m.mark != nil {
+		at = min(at, m.limit(m.mark, m.w.profile.patience))
+	}
 	switch {
 	case !m.stable:
 	case m.beat == nil:
@@ -175,7 +179,7 @@ func (m *groupMember) limit(r *groupRequest, patience int64) int64 {
 // act does what is due.
 func (m *groupMember) act() {
 	now := m.w.now
-	for _, slot := range []**groupRequest{&m.work, &m.beat} {
+	for _, slot := range []**groupRequest{&m.work, &m.beat, &m.mark} {
 		patience := m.w.profile.patience
 		if slot == &m.work {
 			patience = rebalanceIn + m.g.lapse
@@ -208,7 +212,7 @@ func (m *groupMember) act() {
 		m.fetch()
 	case m.led != "" && m.led != m.w.partitions():
 		m.rejoin() // a leader that finds other partitions wants them assigned
-	case m.w.draining || now < m.w.quietUntil && !m.w.profile.restless || len(m.owns) == 0:
+	case m.w.draining || now < m.w.quietUntil && !m.w.profile.restless || len(m.owns) == 0 || m.mark != nil:
 		m.nextWork = now + 1000 + m.w.rng.Int64N(1000)
 	default:
 		m.commit()
@@ -219,12 +223,12 @@ func (m *groupMember) act() {
 func (m *groupMember) die() {
 	m.gone = true
 	m.w.counts["members killed"]++
-	for _, r := range []*groupRequest{m.work, m.beat} {
+	for _, r := range []*groupRequest{m.work, m.beat, m.mark} {
 		if r != nil {
 			m.hangUp(r)
 		}
 	}
-	m.work, m.beat = nil, nil
+	m.work, m.beat, m.mark = nil, nil, nil
 }
 
 // hangUp closes the connection of a request; its agent notices soon, or late when the way is cut.
@@ -276,7 +280,11 @@ func (m *groupMember) request(slot **groupRequest, call *GroupCall, a *agent, se
 			*slot, m.home, w.groupsDue = nil, nil, 0
 		}
 	}
-	w.onTheWay(&m.client, a, w.net.delay(), func() {
+	d := w.net.delay()
+	if slot == &m.mark && !w.calm && w.rng.IntN(20) == 0 {
+		d += time.Duration(w.rng.IntN(8000)) * time.Millisecond // the member goes on meanwhile, and joins again if it has to
+	}
+	w.onTheWay(&m.client, a, d, func() {
 		c := a.groups
 		if !a.ready || c == nil || c.ended {
 			lost()
@@ -504,7 +512,7 @@ func (m *groupMember) commit() {
 	part.Partition, part.Offset, part.Metadata = p.Index, offset, &note
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
-	m.request(&m.work, &GroupCall{Kind: GroupCommit, Partition: p, Offset: offset, Commit: number}, a, func(ctx context.Context, c *group.Coordinator, call *GroupCall) {
+	m.request(&m.mark, &GroupCall{Kind: GroupCommit, Partition: p, Offset: offset, Commit: number}, a, func(ctx context.Context, c *group.Coordinator, call *GroupCall) {
 		resp := c.OffsetCommit(context.WithValue(ctx, commitOf{}, number), req)
 		call.Code = resp.Topics[0].Partitions[0].ErrorCode
 	}, func(call *GroupCall) {
@@ -601,7 +609,7 @@ func (m *groupMember) leave() {
 func (w *world) groupsRested() bool {
 	for _, g := range w.groups {
 		for _, m := range g.members {
-			if m.gone || !m.stable || !m.lastLook || m.work != nil || m.generation != g.members[0].generation {
+			if m.gone || !m.stable || !m.lastLook || m.work != nil || m.mark != nil || m.generation != g.members[0].generation {
 				return false
 			}
 		}

@@ -106,7 +106,7 @@ func (c *Core) Sequencing() bool { return c.mode == sequencing }
 // several whom the log has not answered for some seconds may be no more: the others have taken over then.
 func (c *Core) Reachable(now int64) bool {
 	if c.mode == sequencing {
-		return c.doubt == 0 && now-c.lastTick <= ms(leap) && !(c.unanswered(now) && len(c.members.lastHeard) > 0)
+		return c.doubt == 0 && now-c.lastTick <= ms(leap) && (!c.unanswered(now) || len(c.members.lastHeard) == 0)
 	}
 	return c.leader.reachedAt > 0 && now-c.leader.reachedAt <= ms(c.cfg.MemberSilence)
 }
