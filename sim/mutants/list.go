@@ -548,10 +548,5 @@ func mutants() []mutant {
 			[]edit{{"group/offsets.go", "	err := c.doer.Confirm(ctx)\n", "	var err error\n"}},
 			"offsets", 3000, "cluster",
 		},
-		{
-			"late-write-not-fenced", "a write whose outcome is not known does not undo what was written since",
-			[]edit{{"group/coordinator.go", "sh.doubt = sh.claim == claim\n", "sh.doubt = false\n"}},
-			"offsets", 3000, "cluster",
-		},
 	}
 }
