@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -281,10 +282,10 @@ func TestGrowingARacedTopicTellsWhatThereIs(t *testing.T) {
 // A client that heard of a partition at one agent finds it at another one that has not heard of it yet.
 func TestAPartitionAddedElsewhereIsFound(t *testing.T) {
 	cluster := newFakeCluster(testTopic("a", 2))
-	freshened := 0
+	var freshened atomic.Int32
 	r := startServer(t, cluster, func(_ *Config, d *Deps) {
 		d.Fresh = func(context.Context) error {
-			freshened++
+			freshened.Add(1)
 			cluster.mu.Lock()
 			defer cluster.mu.Unlock()
 			cluster.topics["a"] = testTopic("a", 5)
@@ -302,7 +303,7 @@ func TestAPartitionAddedElsewhereIsFound(t *testing.T) {
 			t.Errorf("produce to a partition that nobody added: %+v", got)
 		}
 	}
-	if freshened != 2 {
-		t.Errorf("the view caught up %d times, want 2", freshened)
+	if n := freshened.Load(); n != 2 {
+		t.Errorf("the view caught up %d times, want 2", n)
 	}
 }

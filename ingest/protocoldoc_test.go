@@ -49,6 +49,7 @@ func notServed() []struct {
 
 // protocolPage is docs/protocol.md: the table that ApiVersions answers from, beside the newest of Kafka 4.4.
 func protocolPage(t *testing.T) string {
+	t.Helper()
 	var b strings.Builder
 	b.WriteString(`# The Kafka protocol, as served
 
