@@ -180,6 +180,11 @@ func (w *world) readPartition(a *agent, p record.Partition) FinalLog {
 	f := FinalLog{Partition: p, LogStart: bounds.LogStart, LogEnd: bounds.HighWatermark}
 	c.position = bounds.LogStart
 	for tries := 0; tries < 20; tries++ {
+		// The log start may move while this reads: what lies below it is nobody's any more.
+		if now, err := w.oracle.view.Bounds(p); err == nil && now.LogStart > f.LogStart {
+			f.LogStart, c.position = now.LogStart, max(c.position, now.LogStart)
+			f.Records = slices.DeleteFunc(f.Records, func(s Seen) bool { return s.Offset < now.LogStart })
+		}
 		if c.position >= bounds.HighWatermark || w.broken {
 			break
 		}
