@@ -54,7 +54,7 @@ func (r *Reader) withFile(ctx context.Context, f *metadata.File, read func(FileR
 	if err == nil {
 		err = read(opened)
 	}
-	if !errors.Is(err, tableflow.ErrCorrupt) {
+	if !errors.Is(err, tableflow.ErrCorrupt) && !errors.Is(err, tableflow.ErrTooLarge) { // a damaged length may ask for anything
 		return err
 	}
 	r.files.forget(f.Key)

@@ -611,20 +611,28 @@ func TestNothingWaitsWhereNobodySends(t *testing.T) {
 
 // TestDamageOnTheWayFromAnotherAgentIsMended: the store is asked, and what was damaged is not kept.
 func TestDamageOnTheWayFromAnotherAgentIsMended(t *testing.T) {
-	for name, compacted := range map[string]bool{"object": false, "parquet": true} {
+	here := func(body []byte) {
+		for i := range body {
+			if i%100 == 99 {
+				body[i] ^= 1
+			}
+		}
+	}
+	// The length of the footer, four bytes before the magic, then asks for a gigabyte.
+	length := func(body []byte) { body[len(body)-5] ^= 0x40 }
+	for name, c := range map[string]struct {
+		compacted bool
+		damage    func([]byte)
+	}{"object": {false, here}, "parquet": {true, here}, "parquet's length": {true, length}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			q := w.away(nil)
 			w.commit(map[int32][]record.Batch{0: {w.batch(0, record.None, 500, 100)}})
-			if compacted {
+			if c.compacted {
 				w.compact("tables/t/_data/1.parquet", nil, map[int32]record.Offset{0: 500}, nil)
 			}
 			q.spoils(func(_ context.Context, _ string, body []byte) ([]byte, error) {
-				for i := range body {
-					if i%100 == 99 {
-						body[i] ^= 1
-					}
-				}
+				c.damage(body)
 				return body, nil
 			})
 			w.wantConsumed(q.readers[0], 0, 0, 1<<20)
