@@ -123,7 +123,7 @@ func (w *world) onTheWay(c *client, a *agent, d time.Duration, arrived, lost fun
 
 // lookFrom has a consumer ask for the bounds of its partition, as ListOffsets does.
 func (w *world) lookFrom(c *consumer, a *agent) {
-	began := w.steps
+	began, asked := w.steps, w.now
 	c.connect(a)
 	w.onTheWay(&c.client, a, w.net.delay(), func() {
 		if !a.ready {
@@ -140,7 +140,7 @@ func (w *world) lookFrom(c *consumer, a *agent) {
 			w.counts["ends asked for"]++
 			w.hist.Kafka.Looked = append(w.hist.Kafka.Looked, Looked{
 				Client: c.n, Agent: a.n, Partition: c.partition, Began: began, Ended: w.steps, LogStart: b.LogStart, LogEnd: b.HighWatermark,
-				Heard: w.hears(&c.client, a),
+				Heard: w.hears(&c.client, a) && c.agent == a && w.now-asked <= w.profile.patience, // else the client has hung up
 			})
 		})
 	}, func() {})
