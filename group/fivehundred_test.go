@@ -24,7 +24,7 @@ func TestFiveHundredMembers(t *testing.T) {
 				f := newFakeMetadata()
 				f.topics[0].Partitions = 1000
 				c, _ := start(t, f, "a", nil)
-				size := 0
+				var size int
 				if protocol == "classic" {
 					all := stable(t, c, members)
 					s, done := stateOf(c, "g")
@@ -47,6 +47,7 @@ func TestFiveHundredMembers(t *testing.T) {
 						t.Fatalf("%s: not stable within a minute", what)
 					}
 					settle("500 join at once", members)
+					time.Sleep(time.Second) // what the coordinator has decided is told once it is written
 					checkShared(t, "joined", 1000, all...)
 					stops[0]()
 					time.Sleep(c.cfg.ConsumerSession)

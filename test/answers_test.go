@@ -183,7 +183,7 @@ func readRules(t *testing.T, path string) []*rule {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	var rules []*rule
 	for scan := bufio.NewScanner(f); scan.Scan(); {
 		line := strings.TrimSpace(scan.Text())

@@ -127,11 +127,10 @@ func rawSetup(t *testing.T, addr string) {
 	})
 }
 
-// rawAnswers sends every case at every version that both servers know, and returns what was answered, by "API case" and path.
-func rawAnswers(t *testing.T, addr string, versions map[int16][2]int16) map[string]map[string][]string {
+// awaitCoordinators waits until groups and producers have coordinators: Kafka makes the topics that it keeps them in when it is
+// first asked.
+func awaitCoordinators(t *testing.T, addr string) {
 	t.Helper()
-	rawSetup(t, addr)
-	// The first request of a group waits until Kafka has made the topic that it keeps groups in.
 	waitFor(t, 30*time.Second, "groups have a coordinator", func() bool {
 		r := coordinatorOf(0, "simple")
 		r.Version = 4
@@ -147,16 +146,23 @@ func rawAnswers(t *testing.T, addr string, versions map[int16][2]int16) map[stri
 		}
 		return roundTrip(t, addr, "compare", producerOf(nil)).(*kmsg.InitProducerIDResponse).ErrorCode == 0
 	})
+}
+
+// rawAnswers sends every case at every version that both servers know, and returns what was answered, by "API case" and path.
+func rawAnswers(t *testing.T, addr string, versions map[int16][2]int16) map[string]map[string][]string {
+	t.Helper()
+	rawSetup(t, addr)
+	awaitCoordinators(t, addr)
 	out := make(map[string]map[string][]string)
 	ids := topicIDs(t, addr)
 	for _, c := range rawCases(brokerID(t, addr)) {
-		key := c.make(0).Key()
+		key := c.build(0).Key()
 		both, ok := versions[key]
 		if !ok {
 			continue
 		}
 		for v := max(both[0], c.from); v <= both[1]; v++ {
-			req := c.make(v)
+			req := c.build(v)
 			req.SetVersion(v)
 			nameByID(req, ids)
 			resp := roundTrip(t, addr, "compare", req)

@@ -13,18 +13,20 @@ import (
 // rawCase is one request, sent at every version that both servers know. name says what is asked; versions of one case are
 // independent of each other: what a case creates has the version in its name.
 type rawCase struct {
-	name string
-	make func(version int16) kmsg.Request
-	from int16 // lowest version that the case makes sense for
+	name  string
+	build func(version int16) kmsg.Request
+	from  int16 // lowest version that the case makes sense for
 }
 
 // rawTopic is where the cases read and write: 4 partitions, made before them.
 const rawTopic = "raw"
 
-func of(name string, make func(v int16) kmsg.Request) rawCase { return rawCase{name: name, make: make} }
+func of(name string, build func(v int16) kmsg.Request) rawCase {
+	return rawCase{name: name, build: build}
+}
 
-func at(v int16, name string, make func(v int16) kmsg.Request) rawCase {
-	return rawCase{name: name, make: make, from: v}
+func at(v int16, name string, build func(v int16) kmsg.Request) rawCase {
+	return rawCase{name: name, build: build, from: v}
 }
 
 func versioned(name string, v int16) string { return name + "-v" + string(rune('a'+v)) }

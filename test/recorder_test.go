@@ -223,7 +223,7 @@ func roundTrip(t *testing.T, addr, clientID string, req kmsg.Request) kmsg.Respo
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // only read from
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
