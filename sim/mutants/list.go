@@ -509,11 +509,6 @@ func mutants() []mutant {
 			"coordinators", 1000, "cluster",
 		},
 		{
-			"group-answered-though-cut-off", "who is cut off confirms nobody's place in a group",
-			[]edit{{"group/holder.go", "return c.cfg.Cluster != nil && !c.cfg.Cluster.Reachable() }", "return false }"}},
-			"coordinators", 1000, "cluster",
-		},
-		{
 			"generation-handed-out-twice", "every rebalance ends in a generation of its own",
 			[]edit{{"group/rebalance.go", "	s.generation++\n", "	s.generation += 1 - int32(len(s.members)/2)\n"}},
 			"coordinators", 300, "cluster",
