@@ -22,7 +22,7 @@ test: ## everything: set-up, vet, models, unit tests, a share of the long proofs
 	@scripts/phase.sh unit go test -tags synctests ./...
 	@scripts/phase.sh sim go run ./sim/seeds -count 0 -for 240s
 	@scripts/phase.sh mutants go run ./sim/mutants -for 240s
-	@scripts/phase.sh realworld go test -count=1 -timeout 20m -parallel 4 -tags realworld ./objectstore/... ./metadata/bucketlog ./metadata/pglog ./tableflow/... $$(go list -tags realworld ./test/... | grep -v /test/suites)
+	@scripts/phase.sh realworld go test -count=1 -timeout 30m -parallel 4 -tags realworld ./objectstore/... ./metadata/bucketlog ./metadata/pglog ./tableflow/... $$(go list -tags realworld ./test/... | grep -v /test/suites)
 	@scripts/phase.sh suites go test -count=1 -timeout 15m -parallel 4 -tags realworld ./test/suites/...
 
 prove: ## the long proofs with their full counts; the figures are in docs/proofs.md
