@@ -65,7 +65,8 @@ func CheckCoordinators(h *GroupHistory) []Violation {
 			}
 			joined[at] = c
 		case GroupHeartbeat:
-			if s := saved.before(c.Group, c.Before); s != nil && s.Generation > c.Generation && len(s.Members) > 0 && !slices.Contains(s.Members, c.Member) {
+			// Who is cut off counts as reachable, and confirms, for 5 s more, and an answer takes its time.
+			if s := saved.before(c.Group, c.Before); s != nil && c.EndedAt-s.At > stillReachable && s.Generation > c.Generation && len(s.Members) > 0 && !slices.Contains(s.Members, c.Member) {
 				bad = append(bad, broken("coordinators", "agent %d confirms %s in generation %d of %s after generation %d without it", c.Agent, c.Member, c.Generation, c.Group, s.Generation))
 			}
 		default:
@@ -85,6 +86,9 @@ func CheckCoordinators(h *GroupHistory) []Violation {
 	}
 	return bad
 }
+
+// stillReachable is for how long, in milliseconds, an agent that is cut off may confirm members by what it knew.
+const stillReachable = 10_000
 
 // lead is what tells a leader's assignments from another's.
 func lead(assignment string) string {

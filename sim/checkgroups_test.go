@@ -69,6 +69,7 @@ func TestCheckGroupsFinds(t *testing.T) {
 			h.Writes = append(h.Writes, w)
 		}},
 		{"coordinators", "after generation 2 without it", func(h *GroupHistory) {
+			h.Calls[beat].EndedAt += stillReachable + 60_000
 			w := h.Writes[1]
 			w.Agent, w.Session, w.Generation, w.Members = 2, 2, 2, []string{"b"}
 			h.Writes = append(h.Writes, w)

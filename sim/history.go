@@ -225,7 +225,8 @@ type ObjectEvent struct {
 
 // StoreRead is bytes that an agent's reader got from the store while nobody failed.
 type StoreRead struct {
-	AtEnd       bool // after all faults, not before them: two times of quiet
+	At          int64 // world time
+	AtEnd       bool  // after all faults, not before them: two times of quiet
 	Zone        string
 	Agent, Step int
 	Key         string

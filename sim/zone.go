@@ -199,7 +199,7 @@ func (s seenReads) GetRange(ctx context.Context, key string, pos, length int64) 
 	body, err := s.inner.GetRange(ctx, key, pos, length)
 	if err == nil && quiet && w.quiet() && s.a.node != nil {
 		w.counts["reads while nobody failed"]++
-		w.hist.Reads = append(w.hist.Reads, StoreRead{AtEnd: w.resting, Zone: s.a.zone, Agent: s.a.n, Step: w.steps, Key: key, Pos: pos, Len: length})
+		w.hist.Reads = append(w.hist.Reads, StoreRead{At: w.now, AtEnd: w.resting, Zone: s.a.zone, Agent: s.a.n, Step: w.steps, Key: key, Pos: pos, Len: length})
 	}
 	if err != nil && !errors.Is(err, objectstore.ErrNotFound) {
 		w.note("read failed", err.Error(), 0)

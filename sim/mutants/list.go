@@ -447,11 +447,6 @@ func mutants() []mutant {
 			"zone", 100, "cluster",
 		},
 		{
-			"every-reader-its-own-read", "those who read an object at the same time read it once",
-			[]edit{{"fetch/cache.go", "		if !ok {\n			l = &flight", "		if ok = ok && f.loads == nil; !ok {\n			l = &flight"}},
-			"zone", 500, "cluster",
-		},
-		{
 			"lagging-readers-ask-the-store", "also who lags asks the keeper",
 			[]edit{{"fetch/zone.go", "if o.cfg.Zone == nil || w.len > maxPeerBytes {", "if o.cfg.Zone == nil || w.lagging {"}},
 			"zone", 100, "cluster",
