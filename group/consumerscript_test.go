@@ -95,7 +95,7 @@ func (s *consumerStory) run(t *testing.T, d *datadriven.TestData) string {
 		is, code := s.state.subscriptions()
 		fmt.Fprintf(&s.out, "%v code=%d\n", is(a.str("topic", "")), code)
 	case "advance":
-		s.advance(t, a.dur("by", "1s"))
+		elapse(t, s.state, &s.now, a.dur("by", "1s"), s.step)
 	case "restart":
 		_, b := s.state.Snapshot()
 		r, err := RestoreConsumerState("g", b, s.cfg, s.now)
@@ -168,25 +168,6 @@ func (s *consumerStory) partitions(t *testing.T, d *datadriven.TestData, key str
 		}
 	}
 	return out, d.HasArg(key)
-}
-
-func (s *consumerStory) advance(t *testing.T, by time.Duration) {
-	t.Helper()
-	end := s.now.Add(by)
-	for n := 0; ; n++ {
-		w := s.state.Wake()
-		if w.IsZero() || w.After(end) {
-			break
-		}
-		if n > 1000 {
-			t.Fatal("the group ticks without end")
-		}
-		if w.After(s.now) {
-			s.now = w
-		}
-		s.step(Tick{})
-	}
-	s.now = end
 }
 
 func (s *consumerStory) step(ev Event) {

@@ -138,7 +138,7 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		code := s.state.CheckCommit(a.str("member", ""), a.str("instance", ""), int32(a.num("gen", -1)), s.now)
 		fmt.Fprintf(&s.out, "code=%d\n", code)
 	case "advance":
-		s.advance(t, a.dur("by", "1s"))
+		elapse(t, s.state, &s.now, a.dur("by", "1s"), s.step)
 	case "restart":
 		_, b := s.state.Snapshot()
 		r, err := RestoreState("g", b, s.cfg, s.now)
@@ -158,23 +158,24 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 	return s.out.String()
 }
 
-func (s *story) advance(t *testing.T, by time.Duration) {
+// elapse lets time pass for a group: it ticks whenever the group wants to wake.
+func elapse(t *testing.T, m machine, now *time.Time, by time.Duration, step func(Event)) {
 	t.Helper()
-	end := s.now.Add(by)
+	end := now.Add(by)
 	for n := 0; ; n++ {
-		w := s.state.Wake()
+		w := m.Wake()
 		if w.IsZero() || w.After(end) {
 			break
 		}
 		if n > 1000 {
 			t.Fatal("the group ticks without end")
 		}
-		if w.After(s.now) {
-			s.now = w
+		if w.After(*now) {
+			*now = w
 		}
-		s.step(Tick{})
+		step(Tick{})
 	}
-	s.now = end
+	*now = end
 }
 
 func (s *story) step(ev Event) {
